@@ -1,0 +1,58 @@
+# `make demo` and `make test` are all a newcomer needs; CI calls these targets and nothing else.
+PYTHON ?= python3
+# elsewhere, for torch's CPU build: make demo TORCH="--index-url https://download.pytorch.org/whl/cpu"
+TORCH ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+REGISTRY := registry.yaml
+TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+  nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
+  nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 \
+  nvidia-nvtx triton
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo lint format types test test-slow versions lock clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH) --requirement requirements.torch
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/bezoar run $(REGISTRY)
+	$(BIN)/bezoar release $(REGISTRY) --dry-run
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m "slow or gpu"
+
+# what tests/core/test_plugins.py compares plugins with: after a plugin changed and its version was raised
+versions: $(INSTALLED)
+	$(BIN)/python tests/write_plugin_versions.py
+
+# resolves the extras anew; torch and what it alone brings stay out: torch is installed first, by whatever build fits
+lock:
+	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
+	  --python-platform x86_64-unknown-linux-gnu --no-header --no-annotate --output-file requirements.lock \
+	  --constraint requirements.torch $(TORCH_BRINGS:%=--no-emit-package %)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

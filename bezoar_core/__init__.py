@@ -1,0 +1,1 @@
+"""The engine: registry, plan, runner, ledger, store and command line."""

@@ -1,0 +1,80 @@
+"""`bezoar run`: make what is not made yet."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import ClassVar
+
+from bezoar_core.commands import registry_options
+from bezoar_core.hookspecs import hookimpl
+from bezoar_core.interfaces import Command
+
+
+class Run:
+    """Makes every step of a registry, in the order its references give."""
+
+    name: ClassVar[str] = "run"
+    help: ClassVar[str] = "run a registry: make every step that is not made yet"
+
+    @staticmethod
+    def arguments(parser: ArgumentParser) -> None:
+        """Add the registry's options and what part of it to run."""
+        registry_options.add(parser)
+        parser.add_argument("--until", action="append", default=[], metavar="STEP", help="this step and what it needs")
+        parser.add_argument(
+            "--only", action="append", default=[], metavar="STEP", help="this step alone; what it needs must be there"
+        )
+        parser.add_argument(
+            "--rerun", action="append", default=[], metavar="STEP", help="make this step again although it is made"
+        )
+        parser.add_argument(
+            "--budget", type=float, metavar="USD", help="stop before this is spent; default: the registry's"
+        )
+        parser.add_argument("--upgrade", action="store_true", help="resolve every source anew and rewrite bezoar.lock")
+
+    @staticmethod
+    def run(options: Namespace) -> int:
+        """Run, and print the summary."""
+        from bezoar_core.display import Display
+        from bezoar_core.errors import StepFailed
+        from bezoar_core.graph import select
+        from bezoar_core.preparing import fetch, reached, refuse_findings, refuse_unset
+        from bezoar_core.run_lock import run_lock
+        from bezoar_core.runner import Runner, new_run
+        from bezoar_core.summary import print_summary
+
+        project = registry_options.project(options, upgrade=options.upgrade)
+        plan = project.plan()
+        selected = select(plan.nodes, options.until, options.only)
+        select(plan.nodes, until=options.rerun)
+        entries = reached(plan, selected)
+        refuse_unset(plan, entries)
+        for line in refuse_findings(project, plan):
+            print(line, file=sys.stderr)
+        budget: float | None = options.budget
+        if budget is None and project.registry.budget is not None:
+            budget = project.registry.budget.usd
+        with run_lock(project.state):
+            fetch(project, plan, entries, lambda line: print(line, file=sys.stderr))
+            run = new_run(project.state)
+            with Display(plan, selected) as display:
+                record = asyncio.run(Runner(plan, run, selected, options.rerun, budget, display.watch).go())
+        print_summary(plan, record, options)
+        if record.error is not None:
+            raise record.error
+        left = [name for name, node in record.nodes.items() if node.status == "skipped"]
+        if left:
+            why = record.nodes[left[0]].why
+            raise StepFailed(
+                f"step `{left[0]}` was not made: {why}", tip="leave out --only, or name the steps before it"
+            )
+        return 0
+
+
+@hookimpl
+def bezoar_commands() -> Sequence[type[Command]]:
+    """Register the command."""
+    return [Run]

@@ -1,0 +1,54 @@
+"""`bezoar status`: where each step stands, with its funnel."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import ClassVar
+
+from bezoar_core.commands import registry_options
+from bezoar_core.hookspecs import hookimpl
+from bezoar_core.interfaces import Command
+
+
+class Status:
+    """Shows what is made, and the last run."""
+
+    name: ClassVar[str] = "status"
+    help: ClassVar[str] = "show where each step stands, and how the last run ended"
+
+    @staticmethod
+    def arguments(parser: ArgumentParser) -> None:
+        """Add the registry's options."""
+        registry_options.add(parser)
+
+    @staticmethod
+    def run(options: Namespace) -> int:
+        """Print a line a node and the last run."""
+        import orjson
+        from rich.console import Console
+        from rich.table import Table
+
+        from bezoar_core.funnel import funnel
+
+        project = registry_options.project(options)
+        table = Table(box=None, pad_edge=False)
+        for column in ("step", "state", "why", "rows"):
+            table.add_column(column, overflow="fold")
+        for name, state in project.plan().states().items():
+            rows = funnel(state.artifact.manifest.counts) if state.artifact else ""
+            table.add_row(name, "made" if state.status == "cached" else state.status, state.why, rows)
+        console = Console()
+        console.print(table)
+        runs = sorted((project.state / "runs").glob("*/run.json"))
+        if runs:
+            last = orjson.loads(runs[-1].read_bytes())
+            ended = f"failed: {last['error']}" if last["error"] else "finished"
+            console.print(f"last run: {last['id']}, {last['seconds']:.0f} s, {ended}", highlight=False, markup=False)
+        return 0
+
+
+@hookimpl
+def bezoar_commands() -> Sequence[type[Command]]:
+    """Register the command."""
+    return [Status]

@@ -1,0 +1,239 @@
+"""The engine: `await engine(model, messages)` is the only way to a model."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bezoar_core.engine.budget import Budget
+from bezoar_core.engine.limits import Limits, Pass
+from bezoar_core.engine.reply import from_record, to_record
+from bezoar_core.engine.retries import HOPELESS, Retries
+from bezoar_core.engine.target import Target
+from bezoar_core.errors import BezoarError, RequestFailed, StepFailed, Transient, nearest
+from bezoar_core.ledger import Ledger, Record
+from bezoar_core.records import Completion, Message, Request, Sampling
+from bezoar_core.types import ModelRef
+
+__all__ = ["Engine", "Target", "Totals"]
+
+_DEFAULT = Sampling()
+_REJECTIONS = frozenset({"rate_limit", "overloaded"})
+
+
+@dataclass
+class Totals:
+    """What an engine did so far.
+
+    `requests` were answered or failed, `replayed` of them came from the ledger; one that was joined to another under
+    way is not counted again. Tokens are those of all replies. `usd` is what was paid now, `replayed_usd` what the
+    replayed ones cost when they were paid; None once a price is unknown.
+    """
+
+    requests: int = 0
+    replayed: int = 0
+    failed: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float | None = 0.0
+    replayed_usd: float | None = 0.0
+    in_flight: int = 0
+
+
+class Engine:
+    """Asks models, once for each different request, and keeps every reply in the ledger before it is used.
+
+    `spend` counts what is paid and stops when the budget is spent. `progress` is called with `totals` after every
+    request; it must be quick.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        targets: Mapping[str, Target],
+        spend: Budget | None = None,
+        progress: Callable[[Totals], None] | None = None,
+        retries: Retries | None = None,
+    ) -> None:
+        self.totals = Totals()
+        self._ledger = ledger
+        self._targets = dict(targets)
+        self._spend = spend
+        self._progress = progress
+        self._retries = retries or Retries()
+        self._limits: dict[str, Limits] = {}
+        self._under_way: dict[bytes, asyncio.Future[Completion | BezoarError | None]] = {}
+        if spend is not None and spend.usd is not None:
+            _check_prices(targets)
+
+    async def __call__(
+        self,
+        model: ModelRef,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling = _DEFAULT,
+        stop: Sequence[str] = (),
+        prefill: str = "",
+        format: str | None = None,
+        choices: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Completion:
+        """Return the model's reply; raises `RequestFailed` where none can be had."""
+        target = self._target(model.name)
+        request = target.request(messages, sampling, stop, prefill, format, choices, sample)
+        key = target.key(request)
+        while (twin := self._under_way.get(key)) is not None:
+            outcome = await asyncio.shield(twin)
+            if isinstance(outcome, BezoarError):
+                raise outcome
+            if outcome is not None:
+                return outcome
+        record = self._ledger.get(key)
+        if record is not None:
+            return self._replay(record)
+        return await self._first(target, request, key)
+
+    async def aclose(self) -> None:
+        """Close every client."""
+        for target in self._targets.values():
+            await target.client.aclose()
+
+    async def _first(self, target: Target, request: Request, key: bytes) -> Completion:
+        """Answer a request that nobody else is asking; whoever asks the same meanwhile gets the same."""
+        twin: asyncio.Future[Completion | BezoarError | None] = asyncio.get_running_loop().create_future()
+        self._under_way[key] = twin
+        outcome: Completion | BezoarError | None = None  # None: this asker went away, another has to ask
+        try:
+            outcome = await self._send(target, request, key)
+            return outcome
+        except BezoarError as error:
+            outcome = error
+            raise
+        finally:
+            del self._under_way[key]
+            twin.set_result(outcome)
+            self.totals.requests += isinstance(outcome, Completion | RequestFailed)
+            self.totals.failed += isinstance(outcome, RequestFailed)
+            self._tell()
+
+    async def _send(self, target: Target, request: Request, key: bytes) -> Completion:
+        """Try until there is a reply, or no more use in trying."""
+        limits = self._limits.get(target.name) or self._new_limits(target)
+        tokens = target.tokens(request) if limits.counts_tokens else 0
+        failures: list[str] = []
+        while True:
+            leave = await limits.enter(tokens, again=bool(failures))
+            try:
+                return await self._attempt(target, request, key, limits, leave)
+            except Transient as trouble:
+                try:
+                    delay = self._retries.delay(trouble, failures, key)
+                except BezoarError as error:
+                    error.where = error.where or f"model `{target.name}`"
+                    raise
+                failures.append(trouble.kind)
+                self.totals.retries += 1
+            await asyncio.sleep(delay)
+
+    async def _attempt(self, target: Target, request: Request, key: bytes, limits: Limits, leave: Pass) -> Completion:
+        """Send a request once, and keep its reply."""
+        self.totals.in_flight += 1
+        began = time.perf_counter()
+        try:
+            if self._spend is not None:
+                self._spend.check()
+            reply = await target.client.complete(request)
+        except BaseException as error:
+            if isinstance(error, Transient) and error.kind in _REJECTIONS:
+                limits.rejected(leave, error.retry_after)
+            else:
+                limits.abandoned(leave)
+            if isinstance(error, RequestFailed):
+                raise _placed(error, target) from error
+            raise
+        finally:
+            self.totals.in_flight -= 1
+        limits.answered(leave, _tokens(reply))
+        self._keep(target, request, key, reply, time.perf_counter() - began)
+        return reply
+
+    def _keep(self, target: Target, request: Request, key: bytes, reply: Completion, seconds: float) -> None:
+        usd, estimated = _cost(target, request, reply)
+        record = to_record(
+            reply, target=target.name, usd=usd, estimated=estimated, at=time.time() - seconds, seconds=seconds
+        )
+        self._ledger.put(key, record)
+        if self._spend is not None and usd:
+            self._spend.add(usd)
+        self.totals.usd = None if usd is None or self.totals.usd is None else self.totals.usd + usd
+        self._count(reply)
+
+    def _replay(self, record: Record) -> Completion:
+        reply = from_record(record)
+        usd, total = record.get("usd"), self.totals.replayed_usd
+        self.totals.replayed_usd = total + usd if isinstance(usd, int | float) and total is not None else None
+        self.totals.replayed += 1
+        self.totals.requests += 1
+        self._count(reply)
+        self._tell()
+        return reply
+
+    def _count(self, reply: Completion) -> None:
+        self.totals.input_tokens += reply.usage.input_tokens or 0
+        self.totals.output_tokens += reply.usage.output_tokens or 0
+
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self.totals)
+
+    def _target(self, name: str) -> Target:
+        try:
+            return self._targets[name]
+        except KeyError:
+            raise BezoarError(f"no model `{name}` to ask", tip=nearest(name, list(self._targets))) from None
+
+    def _new_limits(self, target: Target) -> Limits:
+        limits = self._limits[target.name] = Limits(
+            target.concurrency,
+            requests_per_minute=target.requests_per_minute,
+            tokens_per_minute=target.tokens_per_minute,
+        )
+        return limits
+
+
+def _check_prices(targets: Mapping[str, Target]) -> None:
+    unknown = [name for name, target in targets.items() if target.price is None]
+    if unknown:
+        raise BezoarError(
+            "a budget cannot be kept: no price is known for " + ", ".join(f"model `{name}`" for name in unknown),
+            tip="give it `price: {input: ..., output: ...}` (US dollars for a million tokens), or run without a budget",
+        )
+
+
+def _placed(error: RequestFailed, target: Target) -> BezoarError:
+    """Return the error with the model's name; one that every request would meet ends the step."""
+    where = error.where or f"model `{target.name}`"
+    if error.kind in HOPELESS:
+        return StepFailed(error.message, where=where, tip=error.tip)
+    return RequestFailed(error.message, kind=error.kind, where=where, tip=error.tip)
+
+
+def _tokens(reply: Completion) -> int | None:
+    if reply.usage.input_tokens is None or reply.usage.output_tokens is None:
+        return None
+    return reply.usage.input_tokens + reply.usage.output_tokens
+
+
+def _cost(target: Target, request: Request, reply: Completion) -> tuple[float | None, bool]:
+    """Return what a reply cost, and whether that is a guess because the server does not say how many tokens it was."""
+    if target.price is None:
+        return None, False
+    used = reply.usage
+    if used.input_tokens is not None and used.output_tokens is not None:
+        return target.price.usd(used.input_tokens, used.output_tokens), False
+    most = request.sampling.max_tokens
+    return target.price.usd(target.tokens(request) - most, most), True

@@ -1,0 +1,83 @@
+"""Many coroutines at once, results in the order of the items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import islice
+from math import ceil
+from typing import TypeVar
+
+from bezoar_core.errors import RequestFailed
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 1024
+START = 64
+
+
+async def in_order(
+    work: Callable[[T], Awaitable[R]],
+    items: Iterable[T],
+    want: Callable[[], int] | None = None,
+    *,
+    failed: Callable[[T, RequestFailed], R] | None = None,
+    ahead: int = AHEAD,
+) -> AsyncIterator[R]:
+    """Yield `work(item)` for each item, in item order, with at most `ahead` begun and not yet yielded.
+
+    `want()` says how many results are still useful: no more are begun than, by what came of the earlier ones, will
+    be needed, and at 0 the rest is cancelled. `failed` turns a `RequestFailed` into a result; without it, it is raised.
+    """
+    source = iter(items)
+    begun: deque[tuple[T, asyncio.Future[R]]] = deque()
+    needed = _Needed(want, ahead)
+    try:
+        while True:
+            for item in islice(source, max(0, needed.now() - len(begun))):
+                begun.append((item, asyncio.ensure_future(work(item))))
+            if not begun or needed.none():
+                return
+            item, task = begun.popleft()
+            try:
+                result = await task
+            except RequestFailed as error:
+                if failed is None:
+                    raise
+                result = failed(item, error)
+            needed.count()
+            yield result
+    finally:
+        tasks = [task for _, task in begun]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Needed:
+    """How many tasks are worth having under way, from how much the finished ones brought."""
+
+    def __init__(self, want: Callable[[], int] | None, ahead: int) -> None:
+        self._want = want
+        self._ahead = ahead
+        self._first = want() if want else 0
+        self._done = 0
+
+    def count(self) -> None:
+        """Count a finished task."""
+        self._done += 1
+
+    def none(self) -> bool:
+        """Say whether nothing more is useful."""
+        return self._want is not None and self._want() <= 0
+
+    def now(self) -> int:
+        """Return how many tasks should be under way or waiting to be yielded."""
+        if self._want is None:
+            return self._ahead
+        left = self._want()
+        brought = (self._first - left + 1) / (self._done + 1)  # by a task; one, as long as nothing is known
+        started = max(START, 2 * self._done)  # few at first: a task may bring twenty
+        return max(0, min(self._ahead, started, ceil(left / max(brought, 0.01))))

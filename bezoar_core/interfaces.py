@@ -1,0 +1,277 @@
+"""What a plugin is: six protocols, and the four things a plugin is handed.
+
+A plugin is one module: its class or classes, then the hook at the bottom. The class is its own config: a frozen
+dataclass whose fields are the keys of the registry.
+
+    @dataclass(frozen=True, kw_only=True)
+    class Shout:
+        name: ClassVar[str] = "shout"
+        version: ClassVar[int] = 1
+        teacher: ModelRef
+        seeds: DatasetRef
+        count: PositiveInt = 100
+
+        async def generate(self, seeds, ask, draw, want):
+            async def one(row):
+                reply = await ask(self.teacher, [Message("user", row["instruction"])])
+                return [Kept({"instruction": row["instruction"], "response": reply.text.upper()})]
+
+            async for made in in_order(one, seeds, want, failed=lost):
+                for outcome in made:
+                    yield outcome
+
+
+    @hookimpl
+    def bezoar_schemes():
+        return [Shout]
+"""
+
+from __future__ import annotations
+
+import random
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+
+from bezoar_core.records import (
+    Completion,
+    Drop,
+    Dropped,
+    Feature,
+    Forecast,
+    Item,
+    Keep,
+    Kept,
+    Message,
+    Metrics,
+    ModelDir,
+    Request,
+    Row,
+    RowsDir,
+    Sample,
+    Sampling,
+    Score,
+    Subject,
+    Verdict,
+)
+from bezoar_core.types import Json, ModelRef
+
+Want: TypeAlias = Callable[[], int]
+"""How many more `Kept` rows are useful: 0 ends the scheme."""
+
+
+class Ask(Protocol):
+    """The only way to a model: ledger, limits, retries and budget live behind it.
+
+    Raises `RequestFailed` when no reply can be had. `Completion.text` holds what came after `prefill`.
+    """
+
+    async def __call__(
+        self,
+        model: ModelRef,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling = ...,
+        stop: Sequence[str] = (),
+        prefill: str = "",
+        format: str | None = None,
+        choices: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Completion:
+        """Return the model's reply to `messages`."""
+        ...
+
+
+class Draw(Protocol):
+    """A keyed random generator: the same key gives the same draws, in whatever order it is asked."""
+
+    def __call__(self, *key: str | int) -> random.Random:
+        """Return a generator seeded with the step's seed and `key`."""
+        ...
+
+
+class Log(Protocol):
+    """Where a stage says how far it is: figures go to `metrics.jsonl` and the progress display."""
+
+    def __call__(self, step: int, total: int, figures: Mapping[str, float]) -> None:
+        """Record `figures` at optimizer step `step` of `total`."""
+        ...
+
+
+@runtime_checkable
+class Plugin(Protocol):
+    """What every plugin class has: the name used in the registry, and a version raised when its output changes.
+
+    It may also have, as class variables: `prompts` (a tuple of `prompts.Prompt`, part of the fingerprint), `columns` (a
+    frozenset of columns every input row must have; a row without one is an error with its number) and `requires` (a
+    module imported late -> what `pip install` brings it); and the methods of `Needs`, `Summary` and `Forecasting`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+
+@runtime_checkable
+class Needs(Protocol):
+    """A plugin that cannot do without certain features of a client: found missing by `check`, not at night."""
+
+    def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
+        """Return the features needed of each model."""
+        ...
+
+
+@runtime_checkable
+class Summary(Protocol):
+    """A scheme or filter with figures about its own output, for the manifest and the card."""
+
+    def summarise(self, kept: Sequence[Row], dropped: Sequence[Row]) -> Metrics:
+        """Return figures computed from the rows alone."""
+        ...
+
+
+@runtime_checkable
+class Forecasting(Protocol):
+    """A plugin that can say beforehand how much it will ask: `plan` shows it with the money."""
+
+    def forecast(self, rows: int | None) -> Forecast | None:
+        """Return what `rows` input rows will take (None: not known yet); for a benchmark, what one model takes."""
+        ...
+
+
+@runtime_checkable
+class Scheme(Plugin, Protocol):
+    """Makes rows from seeds: `count` says how many."""
+
+    @property
+    def count(self) -> int:
+        """Return how many rows to make: a field of the scheme."""
+        ...
+
+    def generate(self, seeds: Iterable[Row], ask: Ask, draw: Draw, want: Want) -> AsyncIterator[Kept | Dropped]:
+        """Yield rows until `want()` is 0 or the seeds give out."""
+        ...
+
+
+@runtime_checkable
+class Filter(Plugin, Protocol):
+    """Decides over a whole set of rows; decisions come in row order, one a row."""
+
+    def decide(self, rows: Iterable[Row], ask: Ask, draw: Draw) -> AsyncIterator[Keep | Drop]:
+        """Yield one decision a row."""
+        ...
+
+
+@runtime_checkable
+class Judge(Plugin, Protocol):
+    """Gives verdicts; named under `judges:`, used by the `judged` filter and by benchmarks."""
+
+    @property
+    def model(self) -> ModelRef:
+        """Return the model it asks: a field of the judge."""
+        ...
+
+    async def judge(self, item: Item, ask: Ask) -> Verdict:
+        """Return the verdict on `item`, with the reply it was read from."""
+        ...
+
+
+@runtime_checkable
+class Stage(Plugin, Protocol):
+    """Trains a model. `work` outlives a kill (checkpoints); `out` does not; rank 0 publishes.
+
+    Leaves in `out`: `model/` (merged safetensors, tokenizer, `chat_template.jinja`) and, for LoRA, `adapter/`.
+    A field `format` (a prompt format's name, or None for the start model's) says in which form it trains, and so in
+    which form its output is prompted.
+    """
+
+    def train(
+        self,
+        start: ModelDir,
+        rows: RowsDir,
+        heldout: RowsDir | None,
+        out: Path,
+        work: Path,
+        log: Log,
+        seed: int,
+    ) -> Metrics:
+        """Train on `rows`, write `out` and return the figures for the manifest."""
+        ...
+
+
+@runtime_checkable
+class Benchmark(Plugin, Protocol):
+    """Measures one model at a time, each its own artifact, and then compares over all.
+
+    A class variable `loads_models = True` says that `measure` reads the model's folder itself instead of asking.
+    """
+
+    def items(self) -> Iterable[Item]:
+        """Yield what it asks: decontamination reads it."""
+        ...
+
+    def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
+        """Yield one sample an item and metric; further files go to `out`."""
+        ...
+
+    def compare(
+        self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
+    ) -> AsyncIterator[Sample | Score]:
+        """Yield the scores of every model (keys of `samples`, in the registry's order)."""
+        ...
+
+
+@runtime_checkable
+class Client(Plugin, Protocol):
+    """A way to a model; the fields are the keys of a model's entry.
+
+    `local` clients load the model into the step's process (one such step runs at a time) and have `bind(ModelDir)`,
+    which returns the client of that folder. `identity` is every setting with a meaning for the reply, without secrets,
+    time-outs or concurrency: it enters the ledger's key, for a local client beside the content hash of the model.
+    """
+
+    local: ClassVar[bool]
+
+    @property
+    def supports(self) -> frozenset[Feature]:
+        """Return the features this client has as configured."""
+        ...
+
+    def identity(self) -> Mapping[str, Json]:
+        """Return what the reply depends on besides the request."""
+        ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Send one request once; raise `Transient` to be tried again, `RequestFailed` where trying cannot help."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free connections or memory."""
+        ...
+
+
+@runtime_checkable
+class LocalClient(Client, Protocol):
+    """A client of a model on disk."""
+
+    def bind(self, model: ModelDir) -> Client:
+        """Return the client that answers with `model`."""
+        ...
+
+
+@runtime_checkable
+class Command(Protocol):
+    """A subcommand of `bezoar`: `arguments` declares its options, `run` does the work and returns the exit status."""
+
+    name: ClassVar[str]
+    help: ClassVar[str]
+
+    @staticmethod
+    def arguments(parser: ArgumentParser) -> None:
+        """Add the command's own arguments."""
+        ...
+
+    @staticmethod
+    def run(options: Namespace) -> int:
+        """Do it."""
+        ...

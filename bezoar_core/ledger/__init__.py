@@ -1,0 +1,12 @@
+"""Every reply ever paid for, kept on disk before anything is made of it.
+
+Append-only segments of JSON lines are the truth (`segment`); a SQLite file finds a key in them and can be rebuilt from
+them at any time (`index`).
+"""
+
+from __future__ import annotations
+
+from bezoar_core.ledger.ledger import Ledger
+from bezoar_core.ledger.stats import ModelStats, Record, Stats
+
+__all__ = ["Ledger", "ModelStats", "Record", "Stats"]

@@ -1,0 +1,150 @@
+"""Where each key lies in the segments: a cache in SQLite that can be thrown away and made again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bezoar_core.ledger.segment import Place
+
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS places (
+    key BLOB PRIMARY KEY, segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, scanned INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS damage (
+    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY (segment, offset)
+) WITHOUT ROWID;
+"""
+# a request paid twice by two processes: the reply received first stays the one that is replayed
+_ADD = """
+INSERT INTO places VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET segment = excluded.segment, offset = excluded.offset, length = excluded.length
+WHERE (excluded.segment, excluded.offset) < (segment, offset)
+"""
+
+
+# a part that does not join what is indexed already leaves a gap, which the next opening has to read
+_SCANNED = """
+INSERT INTO segments VALUES (:number, CASE WHEN :start = 0 THEN :end ELSE 0 END) ON CONFLICT (number) DO UPDATE
+SET scanned = max(scanned, :end) WHERE scanned >= :start
+"""
+
+
+class Broken(Exception):
+    """The index cannot be used: make it again from the segments."""
+
+
+class Busy(Broken):
+    """The index is sound, but another process keeps it locked."""
+
+
+class Replaced(Broken):
+    """Another process made the index again: open it anew."""
+
+
+class Index:
+    """The index of one ledger; several processes may hold it open. Raises `Broken` where the file is damaged."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "index.sqlite"
+        self._db = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            with _noticing():
+                self._prepare()
+            self._inode = self._path.stat().st_ino
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        elif version != _VERSION:
+            raise Broken(f"version {version}")
+
+    def find(self, key: bytes) -> Place | None:
+        """Return where the line of `key` is."""
+        rows = self._rows("SELECT segment, offset, length FROM places WHERE key = ?", key)
+        if rows:
+            return Place(*rows[0])
+        self._check_inode()
+        return None
+
+    def add(
+        self, segment: int, keys: Iterable[tuple[bytes, Place]], damaged: Iterable[Place], part: tuple[int, int]
+    ) -> None:
+        """Take in what was found in the `part` (from, to) of `segment`, all of it or nothing."""
+        self._check_inode()
+        with _noticing(), self._transaction() as db:
+            db.executemany(_ADD, ((key, *place) for key, place in keys))
+            db.executemany("INSERT OR IGNORE INTO damage VALUES (?, ?, ?)", damaged)
+            db.execute(_SCANNED, {"number": segment, "start": part[0], "end": part[1]})
+
+    def forget(self, segment: int) -> None:
+        """Drop all that is known of `segment`."""
+        with _noticing(), self._transaction() as db:
+            for table, column in (("places", "segment"), ("damage", "segment"), ("segments", "number")):
+                db.execute(f"DELETE FROM {table} WHERE {column} = ?", (segment,))
+
+    def scanned(self) -> dict[int, int]:
+        """Return how far each segment is indexed, in bytes."""
+        return {row[0]: row[1] for row in self._rows("SELECT number, scanned FROM segments")}
+
+    def damage(self) -> list[Place]:
+        """Return the damaged lines found so far."""
+        return [Place(*row) for row in self._rows("SELECT segment, offset, length FROM damage ORDER BY 1, 2")]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _check_inode(self) -> None:
+        try:
+            inode = self._path.stat().st_ino
+        except FileNotFoundError:
+            inode = 0
+        if inode != self._inode:
+            raise Replaced(str(self._path))
+
+    def _rows(self, query: str, *values: bytes) -> list[tuple[int, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise _broken(error) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._db.rollback()
+            raise
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _broken(error) from error
+
+
+def _broken(error: sqlite3.Error) -> Broken:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the extended codes of one kind share the low byte
+    busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return Busy(str(error)) if busy else Broken(str(error))
+
+
+def remove(folder: Path) -> None:
+    """Delete the index of the ledger in `folder`."""
+    for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+        (folder / name).unlink(missing_ok=True)

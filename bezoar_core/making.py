@@ -1,0 +1,206 @@
+"""What each kind of step does with its plugin: rows, a model or scores, in the folder that becomes the artifact."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+
+from bezoar_core.binding import Workshop
+from bezoar_core.draw import KeyedDraw
+from bezoar_core.errors import BezoarError, StepFailed
+from bezoar_core.fields import references
+from bezoar_core.interfaces import Ask, Benchmark, Filter, Log, Scheme, Stage, Summary
+from bezoar_core.records import (
+    REQUEST_FAILED,
+    Drop,
+    Dropped,
+    Keep,
+    Kept,
+    Row,
+    RowsDir,
+    Sample,
+    Score,
+    Subject,
+)
+from bezoar_core.rows import require, write_rows
+from bezoar_core.spec import StepSpec
+from bezoar_core.store import content_of, hash_files
+from bezoar_core.types import DatasetRef, Json, ModelRef
+
+Report = Callable[[Mapping[str, Json]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """What a step left in its folder, for the manifest."""
+
+    output: Mapping[str, Json]
+    files: Mapping[str, str]
+    counts: Mapping[str, Json] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    model: Mapping[str, Json] = field(default_factory=dict)
+
+
+async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, report: Report) -> Made:
+    """Run a scheme or a filter: `rows.parquet` and `dropped.parquet`, every row with its reason in one of them."""
+    spec = shop.spec
+    kept: list[Row] = []
+    dropped: list[Dropped | Drop] = []
+    draw = KeyedDraw(spec.seed)
+    if isinstance(plugin, Scheme):
+        seeds = _inputs(shop, plugin, "seeds")
+        outcomes: AsyncIterator[Kept | Dropped | Keep | Drop] = plugin.generate(
+            seeds, ask, draw, lambda: max(0, plugin.count - len(kept))
+        )
+    elif isinstance(plugin, Filter):
+        outcomes = plugin.decide(_inputs(shop, plugin, "data"), ask, draw)
+    else:
+        raise BezoarError(f"`{spec.use}` makes no rows")
+    async for outcome in outcomes:
+        if isinstance(outcome, Kept | Keep):
+            kept.append(outcome.row)
+        else:
+            dropped.append(outcome)
+        report({"kept": len(kept), "dropped": len(dropped)})
+    counts = _counts(kept, dropped)
+    _bear(spec, [d for d in dropped if d.reason == REQUEST_FAILED], len(kept) + len(dropped))
+    write_rows(out / "dropped.parquet", [_with_reason(d) for d in dropped])
+    if not kept:
+        tip = f"the rows and their reasons are in {os.path.relpath(out / 'dropped.parquet')}"
+        raise StepFailed(_nothing(spec, counts), where=f"steps.{spec.step}", tip=tip)
+    write_rows(out / "rows.parquet", kept)
+    metrics = plugin.summarise(kept, [d.row for d in dropped]) if isinstance(plugin, Summary) else {}
+    files = hash_files(out)
+    output: dict[str, Json] = {"kind": "rows", "content": files["rows.parquet"], "rows": len(kept)}
+    return Made(output=output, files=files, counts=counts, metrics=metrics)
+
+
+def _inputs(shop: Workshop, plugin: object, name: str) -> Iterable[Row]:
+    columns: frozenset[str] = getattr(plugin, "columns", frozenset())
+    for found, ref in references(plugin):
+        if found == name and isinstance(ref, DatasetRef):
+            yield from require(ref.rows(), columns, _place(shop, ref.name))
+
+
+def _place(shop: Workshop, name: str) -> str:
+    """Name rows as a user knows them: a dataset by its file, a step by its name."""
+    source = shop.spec.datasets[name].keys.get("source")
+    return str(source).removeprefix("file:") if source else name
+
+
+def _with_reason(dropped: Dropped | Drop) -> Row:
+    return {**dropped.row, "drop_reason": dropped.reason, "drop_detail": dropped.detail}
+
+
+def _counts(kept: Sequence[Row], dropped: Sequence[Dropped | Drop]) -> dict[str, Json]:
+    reasons: dict[str, Json] = {}
+    for reason in sorted({d.reason for d in dropped}):
+        reasons[reason] = sum(d.reason == reason for d in dropped)
+    return {"kept": len(kept), "dropped": reasons}
+
+
+def _bear(spec: StepSpec, failed: Sequence[Dropped | Drop], total: int) -> None:
+    if len(failed) > spec.on_error * max(total, 1):
+        raise StepFailed(
+            f"{len(failed)} of {total} rows got no reply, and `on_error` bears {spec.on_error:.0%}: {failed[0].detail}",
+            where=f"steps.{spec.step}",
+            tip="replies that came are in the ledger: run again to ask for the rest, or raise `on_error`",
+        )
+
+
+def _nothing(spec: StepSpec, counts: Mapping[str, Json]) -> str:
+    reasons = counts["dropped"]
+    listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) if isinstance(reasons, dict) else ""
+    return f"`{spec.step}` kept no row ({listed or 'it was given none'})"
+
+
+def train(shop: Workshop, plugin: Stage, out: Path, work: Path, log: Log) -> Made:
+    """Run a stage; `model/` must be there afterwards, `adapter/` says that it was LoRA."""
+    spec = shop.spec
+    start = next(ref.name for f, ref in references(plugin) if f == "model" and isinstance(ref, ModelRef))
+    model = shop.model_dir(spec.models[start])
+    rows = _rows_dir(shop, plugin, "data", work)
+    if rows is None:
+        raise BezoarError(f"stage `{spec.use}` has no field `data`")
+    heldout = _rows_dir(shop, plugin, "heldout", work)
+    metrics = plugin.train(model, rows, heldout, out, work, log, spec.seed)
+    if not (out / "model" / "config.json").is_file():
+        raise BezoarError(f"stage `{spec.use}` left no model in `model/`")
+    form = getattr(plugin, "format", None) or model.format
+    lora = (out / "adapter").is_dir() and model.adapters is not None
+    steps: list[Json] = [a.step for a in model.adapters or ()]
+    base = spec.models[start].base or {"name": start, **spec.models[start].keys, "source": spec.models[start].source}
+    files = hash_files(out)
+    weights = {name: digest for name, digest in files.items() if name.startswith("model/")}
+    return Made(
+        output={"kind": "model", "content": content_of(weights, [form])},
+        files=files,
+        counts={"kept": rows.count},
+        metrics=metrics,
+        model={"format": form, "base": dict(base), "adapters": [*steps, spec.step] if lora else None},
+    )
+
+
+def _rows_dir(shop: Workshop, plugin: object, name: str, work: Path) -> RowsDir | None:
+    columns: frozenset[str] = getattr(plugin, "columns", frozenset())
+    for found, ref in references(plugin):
+        if found == name and isinstance(ref, DatasetRef):
+            return shop.rows_dir(shop.spec.datasets[ref.name], work, columns, _place(shop, ref.name))
+    return None
+
+
+async def measure(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report: Report) -> Made:
+    """Measure one model: `samples.jsonl`, and whatever files the benchmark writes itself."""
+    spec = shop.spec
+    name = str(spec.subject)
+    described = spec.models[name]
+    model = shop.model_dir(described) if described.source else None
+    samples: list[Sample] = []
+    async for sample in plugin.measure(Subject(name=name, ref=ModelRef(name), model=model), ask, _draw(spec), out):
+        samples.append(sample)
+        report({"samples": len(samples)})
+    return _samples(spec, samples, [], out)
+
+
+async def compare(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report: Report) -> Made:
+    """Compare the models measured: `scores.json`, and the samples that only a comparison has."""
+    spec = shop.spec
+    measured = {name: read_samples(Path(path)) for name, path in spec.samples.items()}
+    samples: list[Sample] = []
+    scores: list[Score] = []
+    async for found in plugin.compare(measured, ask, _draw(spec), out):
+        if isinstance(found, Score):
+            scores.append(found)
+        else:
+            samples.append(found)
+        report({"scores": len(scores)})
+    return _samples(spec, samples, scores, out)
+
+
+def _draw(spec: StepSpec) -> KeyedDraw:
+    return KeyedDraw(spec.seed)
+
+
+def _samples(spec: StepSpec, samples: Sequence[Sample], scores: Sequence[Score], out: Path) -> Made:
+    with (out / "samples.jsonl").open("wb") as file:
+        for sample in samples:
+            file.write(orjson.dumps(asdict(sample), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    if spec.part == "compare":
+        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+        (out / "scores.json").write_bytes(orjson.dumps([asdict(score) for score in scores], option=options))
+    files = hash_files(out)
+    outcomes: dict[str, Json] = {}
+    for sample in samples:
+        before = outcomes.get(sample.outcome, 0)
+        outcomes[sample.outcome] = (before if isinstance(before, int) else 0) + 1
+    output: dict[str, Json] = {"kind": "scores", "content": content_of(files)}
+    return Made(output=output, files=files, counts={"outcomes": outcomes})
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Read the samples of one measurement."""
+    return [Sample(**orjson.loads(line)) for line in path.read_bytes().splitlines()]

@@ -1,0 +1,26 @@
+"""The formats by name."""
+
+from __future__ import annotations
+
+from bezoar_core.errors import BezoarError, nearest
+from bezoar_core.prompt_format.chat import chat_format
+from bezoar_core.prompt_format.encoding import Tokenizer
+from bezoar_core.prompt_format.segments import PromptFormat
+from bezoar_core.prompt_format.written import WRITTEN
+
+FORMATS: tuple[str, ...] = ("chat", *(format.name for format in WRITTEN))
+
+
+def get_format(name: str, tokenizer: Tokenizer | None = None) -> PromptFormat:
+    """Return the prompt format `name`; `chat` is read from `tokenizer`."""
+    if name == "chat":
+        if tokenizer is None:
+            raise BezoarError(
+                "prompt format `chat` is read from a model's tokenizer, and this model has none here",
+                tip="name a written format: " + ", ".join(f"`{format.name}`" for format in WRITTEN),
+            )
+        return chat_format(tokenizer)
+    for format in WRITTEN:
+        if format.name == name:
+            return format
+    raise BezoarError(f"unknown prompt format `{name}`", tip=nearest(name, FORMATS))

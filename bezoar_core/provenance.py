@@ -1,0 +1,69 @@
+"""What made an artifact: package versions and hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bezoar_core.types import Json
+
+RECORDED = {
+    "accelerate": "accelerate",
+    "aiohttp": "aiohttp",
+    "bitsandbytes": "bitsandbytes",
+    "datasets": "datasets",
+    "lm_eval": "lm_eval",
+    "peft": "peft",
+    "pyarrow": "pyarrow",
+    "tokenizers": "tokenizers",
+    "torch": "torch",
+    "transformers": "transformers",
+    "trl": "trl",
+}
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Return the versions of Python, Bezoar, `distributions`, and the libraries this process has loaded."""
+    found = {"python": platform.python_version()}
+    for name in ("bezoar", *distributions, *_loaded()):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return dict(sorted(found.items()))
+
+
+def _loaded() -> Iterator[str]:
+    yield from (name for module, name in RECORDED.items() if module in sys.modules)
+
+
+def hardware() -> dict[str, Json]:
+    """Return the machine's processor, cores and, where torch is loaded and sees one, its accelerator."""
+    found: dict[str, Json] = {"cpu": _processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.system()}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name(0)
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def accelerator_visible(devices: Path = Path("/dev"), environ: os._Environ[str] | dict[str, str] = os.environ) -> bool:
+    """Say whether a GPU may be used, without importing torch: where one is, no process is forked."""
+    if environ.get("CUDA_VISIBLE_DEVICES", "unset") in {"", "-1"}:
+        return False
+    if not devices.is_dir():
+        return False
+    return any(p.name.startswith(("nvidia0", "nvidiactl", "kfd", "dxg")) for p in devices.iterdir())

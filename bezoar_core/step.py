@@ -1,0 +1,192 @@
+"""`python -m bezoar_core.step SPEC.json`: one node, in its own process, here or anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from bezoar_core.binding import Workshop
+from bezoar_core.engine import Budget, Engine, Totals
+from bezoar_core.errors import BezoarError
+from bezoar_core.events import Events
+from bezoar_core.interfaces import Benchmark, Stage
+from bezoar_core.ledger import Ledger
+from bezoar_core.making import Made, compare, make_rows, measure, train
+from bezoar_core.plugins import STEP_KINDS, Owned, code_digest, load
+from bezoar_core.provenance import hardware, versions
+from bezoar_core.sources import Sources, cache_folder
+from bezoar_core.spec import StepSpec, read_spec
+from bezoar_core.store import Manifest, Store, publish
+from bezoar_core.types import Json
+
+BEAT = 0.5
+"""Seconds between two reports of progress."""
+
+
+def main(spec_path: str) -> int:
+    """Make one node; return 0, 1 for a failure that is explained in the events, or let a bug raise."""
+    faulthandler.enable()
+    die_with_parent()
+    spec = read_spec(Path(spec_path))
+    events = Events(Path(spec.run) / "events.jsonl")
+    try:
+        make(spec, events)
+    except BezoarError as error:
+        events.add("failed", spec.node, message=error.message, where=error.where, tip=error.tip)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        message = f"the disk is full: {error.filename or spec.state}"
+        events.add(
+            "failed",
+            spec.node,
+            message=message,
+            where="",
+            tip="free some space and run again: nothing finished is lost",
+        )
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent ends, however that ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
+
+
+def make(spec: StepSpec, events: Events) -> None:
+    """Run the node's plugin and publish its artifact."""
+    state = Path(spec.state)
+    plugins = load()
+    owned = plugins.get(STEP_KINDS, spec.use)
+    pins = {name: dict(pin) for name, pin in spec.pins.items()}
+    shop = Workshop(spec, plugins, Sources(Path(spec.root), cache_folder(), pins), os.environ)
+    out = Store(state / "artifacts").begin(spec.node, spec.fingerprint)
+    work = state / "work" / f"{spec.node}-{spec.fingerprint[:12]}"
+    work.mkdir(parents=True, exist_ok=True)
+    began = time.time()
+    if owned.kind == "stage":
+        made = _train(shop, out, work, events)
+        cost: dict[str, Json] = {}
+    else:
+        made, cost = asyncio.run(_ask(shop, out, events))
+    times: dict[str, Json] = {"started": round(began, 3), "seconds": round(time.time() - began, 3)}
+    publish(out, _manifest(spec, owned, made, cost, times))
+
+
+def _train(shop: Workshop, out: Path, work: Path, events: Events) -> Made:
+    plugin = shop.plugin()
+    if not isinstance(plugin, Stage):
+        raise BezoarError(f"`{shop.spec.use}` is no stage")
+
+    def log(step: int, total: int, figures: Mapping[str, float]) -> None:
+        events.add("progress", shop.spec.node, step=step, total=total, figures=dict(figures))
+
+    return train(shop, plugin, out, work, log)
+
+
+async def _ask(shop: Workshop, out: Path, events: Events) -> tuple[Made, dict[str, Json]]:
+    spec = shop.spec
+    spend = Budget(Path(spec.run) / "spent", spec.budget)
+    figures: dict[str, Json] = {}
+    plugin = shop.plugin()
+    with Ledger(Path(spec.state) / "ledger") as ledger:
+        targets = {name: shop.target(m) for name, m in spec.models.items() if name in asked(spec)}
+        engine = Engine(ledger=ledger, targets=targets, spend=spend)
+        beat = asyncio.create_task(_beat(engine, figures, events, spec.node))
+        stop = asyncio.current_task()
+        if stop is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
+        try:
+            if isinstance(plugin, Benchmark):
+                work = compare if spec.part == "compare" else measure
+                made = await work(shop, plugin, engine, out, figures.update)
+            else:
+                made = await make_rows(shop, plugin, engine, out, figures.update)
+        finally:
+            beat.cancel()
+            await engine.aclose()
+        return made, _cost(engine.totals)
+
+
+def asked(spec: StepSpec) -> frozenset[str]:
+    """Return the models a node asks; a benchmark that loads models itself only reads its subject."""
+    return frozenset(name for name, model in spec.models.items() if model.keys.get("asked", True))
+
+
+async def _beat(engine: Engine, figures: Mapping[str, Json], events: Events, node: str) -> None:
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(BEAT)
+        seconds = time.monotonic() - began
+        totals = engine.totals
+        events.add(
+            "progress",
+            node,
+            requests=totals.requests,
+            replayed=totals.replayed,
+            in_flight=totals.in_flight,
+            tokens_per_second=round(totals.output_tokens / seconds, 1),
+            usd=totals.usd,
+            **figures,
+        )
+
+
+def _cost(totals: Totals) -> dict[str, Json]:
+    names = ("requests", "replayed", "failed", "retries", "input_tokens", "output_tokens", "usd", "replayed_usd")
+    return {name: getattr(totals, name) for name in names}
+
+
+def _manifest(
+    spec: StepSpec, owned: Owned, made: Made, cost: Mapping[str, Json], times: Mapping[str, Json]
+) -> Manifest:
+    plugin: dict[str, Json] = {
+        "name": owned.name,
+        "version": owned.version,
+        "distribution": owned.distribution,
+        "release": owned.release,
+        "code": code_digest(owned.cls),
+    }
+    return Manifest(
+        step=spec.step,
+        kind=spec.kind,
+        plugin=plugin,
+        fingerprint=spec.fingerprint,
+        config=spec.config,
+        seed=spec.seed,
+        inputs=tuple(spec.inputs),
+        models={
+            name: {"client": m.client, "content": m.content, "format": m.format, **m.keys}
+            for name, m in spec.models.items()
+        },
+        datasets={name: {"content": d.content, **d.keys} for name, d in spec.datasets.items()},
+        judges={
+            name: {"use": j.use, "version": j.version, "prompts": j.prompts, **j.fields}
+            for name, j in spec.judges.items()
+        },
+        output=made.output,
+        files=made.files,
+        counts=made.counts,
+        metrics=made.metrics,
+        model=made.model,
+        versions=versions(owned.distribution),
+        hardware=hardware(),
+        times=times,
+        cost=cost,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,132 @@
+"""The end of a run: what each step made, what it took, the figures, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from bezoar_core.commands.registry_options import command_line
+from bezoar_core.plan import Plan
+from bezoar_core.runner import RunRecord
+from bezoar_core.store import Artifact
+from bezoar_core.types import Json
+
+
+def print_summary(plan: Plan, record: RunRecord, options: Namespace) -> None:
+    """Print the summary, and leave the same text in the run's folder as `summary.txt`."""
+    artifacts = {n: s.artifact for n, s in plan.states().items() if s.artifact and n in record.nodes}
+    with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
+        for console in (Console(), Console(file=file, width=140)):
+            for part in _parts(plan, record, artifacts):
+                console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
+            for line in _next(plan, record, options):
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact]) -> Iterator[Table | str]:
+    yield _steps(record, artifacts)
+    training = [a for a in artifacts.values() if a.manifest.kind == "stage"]
+    if any(name.endswith("_before") for a in training for name in a.manifest.metrics):
+        yield "\nheld-out figures, before and after each stage"
+        yield _training(training)
+    scores = [a for a in artifacts.values() if (a.path / "scores.json").is_file()]
+    if scores:
+        yield "\nscores, with 95 % intervals"
+        yield _scores(scores)
+    for artifact in artifacts.values():
+        agreement = artifact.manifest.metrics.get("agreement")
+        if agreement is not None:
+            yield _agreement(artifact)
+
+
+def _table(*columns: str, right: int = 0) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index >= len(columns) - right else "left")
+    return table
+
+
+def _steps(record: RunRecord, artifacts: Mapping[str, Artifact]) -> Table:
+    table = _table("step", "state", "kept", "dropped", "requests", "replayed", "tokens out", "seconds", right=6)
+    for name, node in record.nodes.items():
+        manifest = artifacts[name].manifest if name in artifacts else None
+        kept, dropped = "", ""
+        if manifest and manifest.output["kind"] == "rows":
+            kept, dropped = str(manifest.counts["kept"]), str(_total(manifest.counts["dropped"]))
+        cost = manifest.cost if manifest and node.status == "made" else {}
+        figures = [_figure(cost.get(key)) for key in ("requests", "replayed", "output_tokens")]
+        seconds = f"{node.seconds:.1f}" if node.status == "made" else ""
+        table.add_row(name, node.status, kept, dropped, *figures, seconds)
+    return table
+
+
+def _training(artifacts: list[Artifact]) -> Table:
+    names = sorted({n.removesuffix("_before") for a in artifacts for n in a.manifest.metrics if n.endswith("_before")})
+    table = _table("stage", "figure", "before", "after", "change", right=3)
+    for artifact in artifacts:
+        metrics = artifact.manifest.metrics
+        for name in names:
+            before, after = metrics.get(f"{name}_before"), metrics.get(f"{name}_after")
+            if before is not None and after is not None:
+                row = (f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
+                table.add_row(artifact.manifest.step, name.replace("_", " "), *row)
+    return table
+
+
+def _scores(artifacts: list[Artifact]) -> Table:
+    table = _table("benchmark", "model", "task", "metric", "value", "interval", "n", "not scored", right=4)
+    for artifact in artifacts:
+        for score in orjson.loads((artifact.path / "scores.json").read_bytes()):
+            value = "none" if score["value"] is None else f"{score['value']:.3f}"
+            interval = f"{score['low']:.3f} to {score['high']:.3f}" if score["low"] is not None else ""
+            missing = ", ".join(f"{n} {outcome}" for outcome, n in score["missing"].items() if n)
+            row = (score["model"], score["task"], score["metric"], value, interval, str(score["n"]), missing)
+            table.add_row(artifact.manifest.step, *row)
+    return table
+
+
+def _agreement(artifact: Artifact) -> str:
+    metrics = artifact.manifest.metrics
+    kappa = metrics.get("kappa", 0.0)
+    low, high = metrics.get("kappa_low", kappa), metrics.get("kappa_high", kappa)
+    verdict = "no better than chance" if low <= 0 else "better than chance"
+    shares = f"agrees with {metrics['agreement']:.0%} of {metrics.get('labelled', 0):.0f} labelled rows"
+    return f"\n`{artifact.manifest.step}`: the judge {shares}, kappa {kappa:.2f} ({low:.2f} to {high:.2f}): {verdict}"
+
+
+def _next(plan: Plan, record: RunRecord, options: Namespace) -> Iterator[str]:
+    registry = plan.registry
+    yield f"\nlogs, events and this summary: {_relative(record.path)}"
+    if record.error is not None:
+        yield f"to go on after the fault below: {command_line(options, 'run')}"
+        return
+    toys = [name for name, model in registry.models.items() if model.settings.local and _toy(model.source)]
+    if toys and not registry.profiles:
+        yield (
+            "this was a rehearsal of the machinery at toy scale: every part is real, the figures are of no use; "
+            "`bezoar plan registry.yaml --profile paper` shows the paper's recipe"
+        )
+    if registry.release:
+        yield f"next: {command_line(options, 'release')} --dry-run   (writes .bezoar/release/)"
+
+
+def _toy(source: str | None) -> bool:
+    return bool(source) and str(source).startswith(("pypi:", "random:"))
+
+
+def _total(reasons: Json) -> int:
+    return sum(n for n in reasons.values() if isinstance(n, int)) if isinstance(reasons, dict) else 0
+
+
+def _figure(value: Json) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path)

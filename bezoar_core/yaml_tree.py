@@ -1,0 +1,203 @@
+"""A YAML file with the place of every key and value, merged profile by profile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from bezoar_core.errors import ConfigError, Fault
+from bezoar_core.types import Json
+
+Spot: TypeAlias = tuple[str | int, ...]
+"""The path of a value: `("steps", "lamini", "count")`."""
+
+WHOLE_ENTRY = ("use", "client", "source")
+"""An entry in which one of these differs is replaced, not merged."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floats (`3e-4`) and booleans (`true`, `false` alone)."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false"), list("tf"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Plain data and, for each path in it, the `file:line:column` it was read from."""
+
+    data: dict[str, Json]
+    places: dict[Spot, str] = field(default_factory=dict)
+
+    def place(self, spot: Spot) -> str:
+        """Return the place of `spot`, or of the nearest thing around it."""
+        while spot and spot not in self.places:
+            spot = spot[:-1]
+        return self.places.get(spot, "registry")
+
+
+def read_tree(path: Path) -> Tree:
+    """Parse `path`; a syntax error, a doubled key or a file that is no mapping is a `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Fault(str(path), f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([Fault(str(path), f"is not UTF-8 at byte {error.start}")]) from None
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
+        raise ConfigError([Fault(where, f"not YAML: {error.problem}")]) from None
+    except yaml.YAMLError as error:
+        raise ConfigError([Fault(path.name, f"not YAML: {error}")]) from None
+    faults: list[Fault] = []
+    places: dict[Spot, str] = {}
+    data = _plain(node, (), path.name, places, faults) if node else {}
+    if not isinstance(data, dict):
+        faults.append(Fault(f"{path.name}:1:1", "the registry must be a mapping"))
+    if faults:
+        raise ConfigError(faults)
+    return Tree(data if isinstance(data, dict) else {}, places)
+
+
+def _plain(node: yaml.Node, spot: Spot, name: str, places: dict[Spot, str], faults: list[Fault]) -> Json:
+    places.setdefault(spot, _at(node, name))
+    if isinstance(node, yaml.MappingNode):
+        result: dict[str, Json] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key in result:
+                faults.append(Fault(_at(key_node, name), f"`{key}` is given twice"))
+            places[(*spot, key)] = _at(key_node, name)
+            result[key] = _plain(value_node, (*spot, key), name, places, faults)
+        return result
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, (*spot, i), name, places, faults) for i, child in enumerate(node.value)]
+    value = _Loader("").construct_object(node, deep=True)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    faults.append(Fault(_at(node, name), f"`{node.value}` is neither text, number, true, false nor null"))
+    return None
+
+
+def _at(node: yaml.Node, name: str) -> str:
+    return f"{name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def apply_profile(tree: Tree, profile: str) -> Tree:
+    """Lay `profiles.<profile>` over the rest: entries merge, `null` removes, lists replace."""
+    profiles = tree.data.get("profiles")
+    if not isinstance(profiles, dict) or profile not in profiles:
+        known = ", ".join(f"`{p}`" for p in profiles) if isinstance(profiles, dict) else "none"
+        raise ConfigError([Fault(tree.place(("profiles",)), f"unknown profile `{profile}`", f"known: {known}")])
+    over = profiles[profile] or {}
+    places = dict(tree.places)
+    if not isinstance(over, dict):
+        raise ConfigError([Fault(tree.place(("profiles", profile)), f"profile `{profile}` must be a mapping")])
+    data = _merge(tree.data, over, (), ("profiles", profile), places)
+    return Tree(data, places)
+
+
+def _merge(
+    under: Mapping[str, Json], over: Mapping[str, Json], spot: Spot, from_spot: Spot, places: dict[Spot, str]
+) -> dict[str, Json]:
+    result = dict(under)
+    for key, value in over.items():
+        here, there = (*spot, key), (*from_spot, key)
+        before = result.get(key)
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(before, dict) and not _replaces(before, value):
+            result[key] = _merge(before, value, here, there, places)
+        else:
+            result[key] = value
+            for path in [p for p in places if p[: len(here)] == here]:
+                del places[path]
+            for path in [p for p in places if p[: len(there)] == there]:
+                places[here + path[len(there) :]] = places[path]
+    return result
+
+
+def _replaces(before: Mapping[str, Json], after: Mapping[str, Json]) -> bool:
+    return any(key in after and after[key] != before.get(key) for key in WHOLE_ENTRY)
+
+
+def apply_set(tree: Tree, assignment: str) -> Tree:
+    """Apply `a.b.c=value` (the value is YAML)."""
+    path, equals, text = assignment.partition("=")
+    where = f"--set {assignment}"
+    if not equals or not path:
+        raise ConfigError([Fault(where, "is not `path.to.key=value`")])
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise ConfigError([Fault(where, f"`{text}` is not YAML")]) from None
+    places = dict(tree.places)
+    spot: Spot = tuple(path.split("."))
+    value = _plain(node, spot, where, {}, []) if node else None
+    for old in [p for p in places if p[: len(spot)] == spot]:
+        del places[old]
+    places[spot] = where
+    data = _put(tree.data, list(path.split(".")), value)
+    if data is None:
+        raise ConfigError([Fault(where, f"`{path}` leads through something that is no mapping")])
+    return Tree(data, places)
+
+
+def _put(data: Mapping[str, Json], path: list[str], value: Json) -> dict[str, Json] | None:
+    result = dict(data)
+    if len(path) == 1:
+        result[path[0]] = value
+        return result
+    below = result.get(path[0], {})
+    if not isinstance(below, dict):
+        return None
+    put = _put(below, path[1:], value)
+    if put is None:
+        return None
+    result[path[0]] = put
+    return result
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def variables(value: Json) -> Iterator[str]:
+    """Yield the names of the environment variables that `value` mentions."""
+    if isinstance(value, str):
+        yield from _VARIABLE.findall(value)
+    elif isinstance(value, dict):
+        for child in value.values():
+            yield from variables(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from variables(child)
+
+
+def expand(value: Json, environ: Mapping[str, str]) -> Json:
+    """Return `value` with each `${NAME}` replaced from `environ`; an unset one stays as it is."""
+    if isinstance(value, str):
+        return _VARIABLE.sub(lambda match: environ.get(match[1], match[0]), value)
+    if isinstance(value, dict):
+        return {key: expand(child, environ) for key, child in value.items()}
+    if isinstance(value, list):
+        return [expand(child, environ) for child in value]
+    return value

@@ -1,0 +1,154 @@
+"""What the harness hands back, as samples and as the file that its command writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from bezoar_core.records import Sample
+from bezoar_core.types import Json
+
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+
+_CHANGING = ("date", "git_hash", "upper_git_hash", "pretty_env_info")
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What the harness handed back: its results, and by task the rows it logged.
+
+    `tokenised` counts by task the `requests`, and those that `differ`: whose ids, tokenised jointly as the harness does,
+    are not those of context and continuation tokenised each by itself, as our stages do.
+    """
+
+    results: Mapping[str, Json]
+    rows: Mapping[str, Sequence[Mapping[str, Json]]]
+    tokenised: Mapping[str, Mapping[str, int]]
+
+
+def evaluated(found: object, harness: HFLM) -> Evaluated:
+    """Return what `simple_evaluate` returned, as JSON."""
+    from lm_eval.utils import handle_non_serializable
+
+    results = _dict(json.loads(json.dumps(found, default=handle_non_serializable)))
+    rows = {task: [_dict(row) for row in _list(listed)] for task, listed in _dict(results.pop("samples")).items()}
+    return Evaluated(
+        results=results, rows=rows, tokenised={task: _tokenised(listed, harness) for task, listed in rows.items()}
+    )
+
+
+def document_samples(task: str, rows: Sequence[Mapping[str, Json]]) -> Iterator[Sample]:
+    """Yield a sample a document, filter and metric; a value that is no number is in `data` alone."""
+    for row in rows:
+        arguments = [argument for argument in map(_list, _list(row["arguments"])) if argument]
+        shown: dict[str, Json] = {
+            "doc": row["doc"],
+            "target": row["target"],
+            "prompts": [*dict.fromkeys(str(argument[0]) for argument in arguments)],
+            "asked": [argument[1] for argument in arguments if len(argument) > 1],
+            "responses": row["resps"],
+            "filtered": row["filtered_resps"],
+            "filter": row["filter"],
+        }
+        for metric in _list(row["metrics"]):
+            value = row[str(metric)]
+            yield Sample(
+                item=f"{task}/{row['doc_id']}",
+                metric=label(str(metric), str(row["filter"])),
+                outcome="scored",
+                value=float(value) if isinstance(value, int | float) else None,
+                category=task,
+                data=shown if isinstance(value, int | float) else {**shown, "value": value},
+            )
+
+
+def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
+    """Yield a sample a task or group and metric: the harness's own figure, `data` marked `aggregate`."""
+    results, tokenised = found.results, found.tokenised
+    figures = {**_dict(results["results"]), **_dict(results.get("groups"))}
+    for task, listed in figures.items():
+        metrics = _dict(listed)
+        for key, value in metrics.items():
+            metric, comma, used = key.partition(",")
+            if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+                continue
+            error = metrics.get(f"{metric}_stderr,{used}")
+            yield Sample(
+                item=task,
+                metric=label(metric, used),
+                outcome="scored",
+                value=float(value),
+                category=task,
+                data={
+                    "aggregate": True,
+                    "n": _dict(metrics.get("sample_count")).get(key, metrics.get("sample_len")),
+                    "stderr": error if isinstance(error, int | float) else None,
+                    "shots": _dict(results["n-shot"]).get(task),
+                    "version": _dict(results["versions"]).get(task),
+                    "higher_is_better": _dict(_dict(results["higher_is_better"]).get(task)).get(metric),
+                    **({"tokenisation_differs": dict(tokenised[task])} if task in tokenised else {}),
+                },
+            )
+
+
+def label(metric: str, used: str) -> str:
+    """Return a metric's name: with its filter, where there is one."""
+    return metric if used == "none" else f"{metric},{used}"
+
+
+def results_file(found: Evaluated, name: str) -> str:
+    """Return the results as the harness's command writes them, without what changes by itself: time, path, machine."""
+    from lm_eval.utils import hash_string, sanitize_model_name
+
+    kept = {key: value for key, value in found.results.items() if key not in _CHANGING}
+    kept["config"] = {**_dict(kept["config"]), "model": name}
+    kept["configs"] = {task: _placeless(_dict(config)) for task, config in _dict(kept["configs"]).items()}
+    kept["task_hashes"] = {
+        task: str(hash_string("".join(f"{r['doc_hash']}{r['prompt_hash']}{r['target_hash']}" for r in rows)))
+        for task, rows in found.rows.items()
+    }
+    kept |= {"model_source": "hf", "model_name": name, "model_name_sanitized": str(sanitize_model_name(name))}
+    kept["tokenisation_differs"] = {task: {**figures} for task, figures in found.tokenised.items()}
+    return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+
+
+def _tokenised(rows: Sequence[Mapping[str, Json]], harness: HFLM) -> dict[str, int]:
+    pairs = list(_pairs(rows))
+    differ = {
+        (context, continuation): [token for part in harness._encode_pair(context, continuation) for token in part]
+        != [*harness.tok_encode(context), *harness.tok_encode(continuation, add_special_tokens=False)]
+        for context, continuation in dict.fromkeys(pairs)
+    }
+    return {"requests": len(pairs), "differ": sum(differ[pair] for pair in pairs)}
+
+
+def _pairs(rows: Sequence[Mapping[str, Json]]) -> Iterator[tuple[str, str]]:
+    """Yield context and continuation of each request that has both, once though several filters list its document."""
+    documents = {str(row["doc_id"]): _list(row["arguments"]) for row in rows}
+    for arguments in documents.values():
+        for argument in arguments:
+            match argument:
+                case [str(context), str(continuation)] if context:
+                    yield context, continuation
+
+
+def _placeless(config: Mapping[str, Json]) -> dict[str, Json]:
+    metadata = _dict(config.get("metadata"))
+    source = str(metadata.get("config_source", ""))
+    place = source.rpartition("/lm_eval/tasks/")[2] if "/lm_eval/tasks/" in source else PurePath(source).name
+    text = json.dumps({**config, "metadata": {**metadata, "config_source": place}})
+    return _dict(json.loads(_ADDRESS.sub("", text)))
+
+
+def _dict(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []

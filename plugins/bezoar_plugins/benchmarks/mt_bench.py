@@ -1,0 +1,248 @@
+"""MT-Bench: 80 questions of two turns, answered by each model and graded by a judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from bezoar_core.errors import BezoarError, DataError, RequestFailed, nearest
+from bezoar_core.hookspecs import hookimpl
+from bezoar_core.in_order import in_order
+from bezoar_core.interfaces import Ask, Benchmark, Draw
+from bezoar_core.records import (
+    Completion,
+    Failed,
+    Item,
+    Message,
+    Refused,
+    Sample,
+    Sampling,
+    Score,
+    Subject,
+    Unparsed,
+    Verdict,
+)
+from bezoar_core.types import DatasetRef, Json, JudgeRef, ModelRef, PositiveInt
+from bezoar_plugins.benchmarks.fastchat_files import (
+    Question,
+    read_questions,
+    read_references,
+    write_answers,
+    write_judgments,
+)
+from bezoar_plugins.benchmarks.ratings import rating_score
+
+# FastChat's `temperature_config`; a category it does not name is asked at 0.7.
+TEMPERATURES = {
+    "writing": 0.7,
+    "roleplay": 0.7,
+    "extraction": 0.0,
+    "math": 0.0,
+    "coding": 0.0,
+    "reasoning": 0.0,
+    "stem": 0.1,
+    "humanities": 0.1,
+}
+OTHER_TEMPERATURE = 0.7
+REFERENCED = frozenset({"math", "reasoning", "coding"})
+
+IN_FLIGHT = 256
+
+Outcome = Literal["scored", "unparsed", "refused", "failed"]
+Answers = Sequence[Completion | RequestFailed]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One turn of a question, with the answers up to it."""
+
+    question: Question
+    number: int
+    answers: Answers
+
+    @property
+    def item(self) -> str:
+        """Return the name of its sample."""
+        return f"{self.question.id}/{self.number}"
+
+    @property
+    def text(self) -> str:
+        """Return what the user asks."""
+        return self.question.turns[self.number - 1]
+
+    def sample(self, outcome: Outcome, data: Mapping[str, Json], value: float | None = None) -> Sample:
+        """Return what came of it."""
+        category = self.question.category
+        return Sample(item=self.item, metric="rating", outcome=outcome, value=value, category=category, data=data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtBench:
+    """Ask each question and its follow-up, and have every answer graded by itself (MT-Bench, arXiv 2306.05685).
+
+    Categories, temperatures, references and files are FastChat's. Ours: an answer or a verdict that is missing is
+    counted by its cause and never put in the mean; each mean has a 95 % bootstrap interval over questions, and the
+    bounds it would have were every missing rating a 1 or a 10.
+    """
+
+    name: ClassVar[str] = "mt-bench"
+    version: ClassVar[int] = 1
+    requires: ClassVar[Mapping[str, str]] = {"numpy": "bezoar[eval]"}
+
+    models: tuple[ModelRef, ...]
+    """Measured."""
+    judge: JudgeRef
+    """Gives each answer a number."""
+    questions: DatasetRef
+    """FastChat's `question.jsonl`, or a file of its form."""
+    references: DatasetRef | None = None
+    """FastChat's `reference_answer/*.jsonl`: the judge of math, reasoning and coding is shown them."""
+    categories: tuple[str, ...] = ()
+    """Asked; none named: all."""
+    per_category: PositiveInt | None = None
+    """The first so many questions of each category; None: all."""
+    max_tokens: PositiveInt = 1024
+    """For each answer."""
+    format: str | None = None
+    """A prompt format's name; None: each model's own."""
+
+    def items(self) -> Iterable[Item]:
+        """Yield each question with its turns."""
+        for question in self._selected():
+            fields = {f"question_{turn}": text for turn, text in enumerate(question.turns, start=1)}
+            yield Item(id=str(question.id), fields=fields, category=question.category)
+
+    async def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
+        """Yield one rating a question and turn; write FastChat's answer and judgment files."""
+        questions = self._selected()
+        references = self._referenced(questions)
+
+        async def answered(question: Question) -> Sequence[Turn]:
+            answers = await self._answers(model.ref, question, ask, draw)
+            return [Turn(question=question, number=n, answers=answers[:n]) for n in range(1, len(answers) + 1)]
+
+        async def graded(turn: Turn) -> Sample:
+            return await self._graded(turn, references.get(turn.question.id, ()), ask)
+
+        # All answers before the first grade: a local model and a local judge then each work in full batches.
+        turns: list[Turn] = []
+        async for made in in_order(answered, questions, ahead=IN_FLIGHT):
+            turns += made
+        samples: list[Sample] = []
+        async for sample in in_order(graded, turns, ahead=IN_FLIGHT):
+            samples.append(sample)
+            yield sample
+        write_answers(out, model.name, samples)
+        write_judgments(out, self.judge.name, {model.name: samples})
+
+    async def compare(
+        self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
+    ) -> AsyncIterator[Sample | Score]:
+        """Yield each model's mean over all ratings, over each turn and over each category; write one judgment file."""
+        for model, found in samples.items():
+            parts: dict[str, Mapping[str, Json]] = {"rating": {}}
+            parts |= {f"rating/turn-{s.data['turn']}": {"turn": s.data["turn"]} for s in found}
+            parts |= {f"rating/{s.category}": {"category": s.category} for s in found}
+            for metric, part in parts.items():
+                chosen = [s for s in found if all(value == _aspect(s, key) for key, value in part.items())]
+                yield rating_score(model, metric, chosen, draw("bootstrap", model, metric), part)
+        write_judgments(out, self.judge.name, samples)
+
+    def _selected(self) -> tuple[Question, ...]:
+        questions = read_questions(self.questions.rows(), self.questions.name)
+        known = list(dict.fromkeys(question.category for question in questions))
+        for category in self.categories:
+            if category not in known:
+                raise DataError(
+                    f"no question is of category `{category}`", where=self.questions.name, tip=nearest(category, known)
+                )
+        taken: Counter[str] = Counter()
+        selected: list[Question] = []
+        for question in questions:
+            wanted = not self.categories or question.category in self.categories
+            if wanted and (self.per_category is None or taken[question.category] < self.per_category):
+                taken[question.category] += 1
+                selected.append(question)
+        return tuple(selected)
+
+    def _referenced(self, questions: Sequence[Question]) -> Mapping[int | str, Sequence[str]]:
+        """Return the references of the questions whose judge is shown them."""
+        needed = [question for question in questions if question.category in REFERENCED]
+        if not needed:
+            return {}
+        if self.references is None:
+            message = (
+                f"questions of category `{needed[0].category}` are graded against `references`, and none are named"
+            )
+            tip = "name a dataset of reference answers, or other `categories`"
+            raise DataError(message, where=self.questions.name, tip=tip)
+        references = read_references(self.references.rows(), self.references.name)
+        for question in needed:
+            if len(references.get(question.id, ())) < len(question.turns):
+                message = f"question `{question.id}` of category `{question.category}` has no reference for each turn"
+                raise DataError(message, where=self.references.name, tip="add one, or name other `categories`")
+        return {question.id: references[question.id] for question in needed}
+
+    async def _answers(self, model: ModelRef, question: Question, ask: Ask, draw: Draw) -> Answers:
+        temperature = TEMPERATURES.get(question.category, OTHER_TEMPERATURE)
+        messages: list[Message] = []
+        answers: list[Completion | RequestFailed] = []
+        for turn, text in enumerate(question.turns, start=1):
+            seed = draw("answer", question.id, turn).getrandbits(31) if temperature else None
+            messages.append(Message("user", text))
+            try:
+                answer = await ask(
+                    model,
+                    tuple(messages),
+                    sampling=Sampling(max_tokens=self.max_tokens, temperature=temperature, seed=seed),
+                    format=self.format,
+                )
+            except RequestFailed as error:
+                return [*answers, *[error] * (len(question.turns) - len(answers))]
+            answers.append(answer)
+            messages.append(Message("assistant", answer.text))
+        return answers
+
+    async def _graded(self, turn: Turn, references: Sequence[str], ask: Ask) -> Sample:
+        data: dict[str, Json] = {"question_id": turn.question.id, "turn": turn.number, "question": turn.text}
+        if references:
+            data["reference"] = references[turn.number - 1]
+        answer = turn.answers[-1]
+        if isinstance(answer, RequestFailed):
+            return turn.sample("failed", {**data, "stage": "answer", "kind": answer.kind, "message": answer.message})
+        # FastChat strips what it stores and shows; the conversation itself goes on with the reply as it was.
+        data |= {"answer": answer.text.strip(), "finish": answer.finish, "judge": self.judge.name}
+        fields: dict[str, str] = {}
+        for number, (text, reply) in enumerate(zip(turn.question.turns, turn.answers, strict=False), start=1):
+            if isinstance(reply, Completion):
+                fields |= {f"question_{number}": text, f"answer_{number}": reply.text.strip()}
+        fields |= {f"ref_answer_{number}": text for number, text in enumerate(references[: turn.number], start=1)}
+        verdict = await self.judge.judge(Item(id=turn.item, fields=fields, category=turn.question.category), ask)
+        return self._read(turn, verdict, data)
+
+    def _read(self, turn: Turn, verdict: Verdict, shown: Mapping[str, Json]) -> Sample:
+        data: dict[str, Json] = {**shown, **verdict.data}
+        if isinstance(verdict, Failed):
+            return turn.sample("failed", {**data, "stage": "judge", "kind": verdict.kind, "message": verdict.message})
+        data["judgment"] = verdict.reply
+        if isinstance(verdict, Refused):
+            return turn.sample("refused", data)
+        if isinstance(verdict, Unparsed):
+            return turn.sample("unparsed", {**data, "complaint": verdict.complaint})
+        if not isinstance(verdict.value, int | float):
+            message = f"judge `{self.judge.name}` gives no number"
+            raise BezoarError(message, where="mt-bench", tip="name a judge such as `mt-bench-single`")
+        return turn.sample("scored", data, float(verdict.value))
+
+
+def _aspect(sample: Sample, name: str) -> Json:
+    return sample.category if name == "category" else sample.data[name]
+
+
+@hookimpl
+def bezoar_benchmarks() -> Sequence[type[Benchmark]]:
+    """Return MT-Bench."""
+    return [MtBench]

@@ -1,0 +1,1 @@
+"""Clients: the ways to a model, one module a plugin."""

@@ -1,0 +1,1 @@
+"""Generation schemes, one module a plugin."""

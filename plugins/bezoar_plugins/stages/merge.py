@@ -1,0 +1,91 @@
+"""Adapters: merged into their model in fp32 and compared, or put end to end on the model the chain began with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bezoar_core.errors import StepFailed
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+TOLERANCE = 1e-3
+"""The largest difference in a logit between merged weights and the adapter on top, both in fp32."""
+
+_PROBE = 64
+"""Tokens of a row that the comparison looks at."""
+
+
+def save_adapter(model: PeftModel, out: Path) -> None:
+    """Write the adapter in use as PEFT's files, without the name of a base model: that is the release's to say."""
+    model.save_pretrained(out, selected_adapters=[model.active_adapter], save_embedding_layers=False)
+    nested = out / model.active_adapter
+    if nested.is_dir():  # PEFT puts every adapter but `default` into a folder of its own
+        for file in nested.iterdir():
+            file.rename(out / file.name)
+        nested.rmdir()
+    # PEFT writes the folder the model was loaded from into both
+    (out / "README.md").unlink()
+    path = out / "adapter_config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    written["base_model_name_or_path"] = None
+    # PEFT keeps the targets in a set, whose order changes from process to process
+    written["target_modules"] = sorted(written["target_modules"])
+    path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def merge(start: Path, adapter: Path, rows: Sequence[Sequence[int]], gpu: bool) -> tuple[PreTrainedModel, float]:
+    """Return the model of `start` with the adapter merged in, in fp32, and the largest change of a logit on `rows`.
+
+    Raises `StepFailed` where the merged weights do not give the logits of the adapter on top.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    model = model.to("cuda" if gpu else "cpu")
+    on_top = PeftModel.from_pretrained(model, str(adapter)).eval()
+    before = _logits(on_top, rows)
+    merged = on_top.merge_and_unload()
+    gap = max(float((a - b).abs().max()) for a, b in zip(before, _logits(merged, rows), strict=True))
+    if not gap < TOLERANCE:
+        raise StepFailed(
+            f"merging the adapter changed a logit by {gap:.2g}, more than {TOLERANCE:g}",
+            tip="weights that are not finite do this: lower `learning_rate`, and look at the losses in the log",
+        )
+    return merged, gap
+
+
+def concatenate(base: Path, adapters: Sequence[Path], out: Path) -> None:
+    """Write the adapters of a chain as one on the model the chain began with; its rank is the sum of theirs.
+
+    Merging one after the other adds their products, and so do their factors laid side by side.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base), dtype=torch.float32)
+    model.to_empty(device="cpu")  # the adapters alone matter: the model's memory is never written
+    names = [f"stage{number}" for number in range(len(adapters))]
+    chain = PeftModel.from_pretrained(model, str(adapters[0]), adapter_name=names[0])
+    for adapter, stage in zip(adapters[1:], names[1:], strict=True):
+        chain.load_adapter(str(adapter), adapter_name=stage)
+    chain.base_model.add_weighted_adapter(names, [1.0] * len(names), "default", combination_type="cat")
+    chain.set_adapter("default")
+    save_adapter(chain, out)
+
+
+def _logits(model: torch.nn.Module, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    import torch
+
+    with torch.no_grad():
+        device = next(model.parameters()).device
+        return [model(input_ids=torch.tensor([list(row[:_PROBE])], device=device)).logits for row in rows]

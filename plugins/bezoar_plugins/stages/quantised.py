@@ -1,0 +1,92 @@
+"""A model to train: in 4 bits or not, and kept trainable where bitsandbytes would not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bezoar_core.errors import StepFailed, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+Quantise: TypeAlias = Literal["nf4"]
+
+
+def on_gpu() -> bool:
+    """Return whether training runs on a GPU; raise where one process sees several."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return False
+    if torch.cuda.device_count() > 1:
+        raise StepFailed(
+            f"one process sees {torch.cuda.device_count()} GPUs, and trains on one",
+            tip="set CUDA_VISIBLE_DEVICES to one of them",
+        )
+    return True
+
+
+def load(path: Path, quantise: Quantise | None) -> PreTrainedModel:
+    """Load a model folder to train a LoRA adapter on it.
+
+    `nf4` is NormalFloat 4 with double quantisation (QLoRA, arXiv 2305.14314), multiplied in bf16. What is not quantised
+    is bf16 on a GPU and fp32 on a CPU.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    gpu = on_gpu()
+    config = None
+    if quantise == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        path,
+        quantization_config=config,
+        dtype=torch.bfloat16 if gpu else torch.float32,
+        device_map={"": 0 if gpu else "cpu"},
+        use_safetensors=True,
+    )
+    if quantise:
+        keep_gradients(model)
+    return model
+
+
+def keep_gradients(model: nn.Module) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights for inference.
+
+    On a CPU with AVX512-BF16 the first forward in evaluation mode repacks them, and every gradient after it is zero.
+    """
+    from bitsandbytes.nn import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def adapters_in_fp32(model: nn.Module) -> None:
+    """Cast what is trained to fp32: TRL makes adapters on quantised weights bf16, in which small updates are lost."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def require_targets(model: nn.Module, targets: Sequence[str]) -> None:
+    """Raise `StepFailed` where the model has no module of one of the names."""
+    from torch.nn import Linear
+
+    names = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Linear)})
+    for target in targets:
+        if target not in names:
+            raise StepFailed(f"`lora_targets`: the model has no linear layer `{target}`", tip=nearest(target, names))
+    if "lm_head" in targets:
+        raise StepFailed(
+            "`lora_targets`: `lm_head` cannot be trained", tip="TRL reads its weight directly: leave it out"
+        )

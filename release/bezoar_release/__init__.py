@@ -1,0 +1,1 @@
+"""Cards, licences, packaging and the Hub: the plugin behind `bezoar release`."""

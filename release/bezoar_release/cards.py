@@ -1,0 +1,30 @@
+"""What both kinds of card are filled with."""
+
+from __future__ import annotations
+
+from bezoar_release.citations import citations
+from bezoar_release.history import History
+from bezoar_release.licences import Verdict, facts
+from bezoar_release.materials import Material, funnel, hh_datasets, materials, relations_of
+from bezoar_release.settings import Release, Target
+
+
+def shared(history: History, release: Release, target: Target, verdict: Verdict) -> dict[str, object]:
+    """Return what a model's card and a dataset's card both tell: sources, funnel, licence, works to cite."""
+    registry = history.registry
+    made_of: list[Material] = materials(registry, target.step)
+    return {
+        "citations": citations(registry, target),
+        "facts": facts(),
+        "funnel": funnel(history, target.step),
+        "hh": hh_datasets(registry, target.step),
+        "judges": relations_of(made_of, "judge"),
+        "licence": facts().licences[target.licence],
+        "materials": made_of,
+        "project": registry.name,
+        "record": history.record(target.step),
+        "release": release,
+        "target": target,
+        "teachers": relations_of(made_of, "teacher"),
+        "verdict": verdict,
+    }

@@ -1,0 +1,151 @@
+"""What both kinds of card tell of a lineage: its sources, the rows it made, the warnings that hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bezoar_core.errors import BezoarError
+from bezoar_core.registry import Registry
+from bezoar_release.figures import figure_names, label
+from bezoar_release.history import History
+from bezoar_release.licences import Fact, facts
+from bezoar_release.lineage import Relation, ancestors, hub_id, hub_revision, sources
+from bezoar_release.record import Record, at, inside, number, whole
+from bezoar_release.settings import Release, Target, targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """A model or dataset of the registry that a released thing was made of."""
+
+    name: str
+    section: str
+    relations: tuple[Relation, ...]
+    hub_id: str | None
+    revision: str | None
+    origin: str
+    licence: str
+    fact: Fact | None
+    terms: Fact | None
+    asked_as: str
+
+    @property
+    def labels(self) -> str:
+        """Return what it was here, in words."""
+        return ", ".join(facts().passes[relation].label for relation in self.relations)
+
+
+def materials(registry: Registry, step: str) -> list[Material]:
+    """Return the sources of `step`, each with what it was."""
+    found: list[Material] = []
+    for (section, name), relations in sources(registry, step).items():
+        entry = registry.models[name] if section == "models" else registry.datasets[name]
+        # an API's model id is a field of its client
+        asked_as = registry.models[name].fields.get("model") if section == "models" else None
+        found.append(
+            Material(
+                name=name,
+                section=section,
+                relations=relations,
+                hub_id=hub_id(registry, section, name),
+                revision=hub_revision(registry, section, name),
+                origin=origin(entry.source or ""),
+                licence=entry.licence or "",
+                fact=facts().licence(entry.licence),
+                terms=facts().terms.get((entry.terms or "").casefold()),
+                asked_as=asked_as if isinstance(asked_as, str) else "",
+            )
+        )
+    return found
+
+
+def origin(source: str) -> str:
+    """Return where a source came from, without folders of this machine."""
+    scheme, colon, rest = source.partition(":")
+    if colon and scheme in {"file", "random"}:
+        return f"{scheme}:{rest.rpartition('/')[2]}"
+    return source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """One step that made or chose rows: `usd` is what its replies cost, None where a price is unknown."""
+
+    step: str
+    plugin: str
+    record: Record
+    dropped: int
+    usd: float | None
+    figures: Sequence[tuple[str, float]]
+
+
+def funnel(history: History, step: str) -> list[Making]:
+    """Return the steps that made and chose the rows behind `step`, in order."""
+    registry = history.registry
+    makings: list[Making] = []
+    for name in ancestors(registry, step):
+        entry = registry.steps[name]
+        if entry.kind in {"scheme", "filter"}:
+            makings.append(_making(history, name, entry.owned.name))
+    return makings
+
+
+def _making(history: History, step: str, plugin: str) -> Making:
+    record = history.record(step)
+    metrics = inside(record, "metrics")
+    # what a rerun found in the ledger was paid for before
+    costs = [at(record, "cost", "usd"), at(record, "cost", "replayed_usd")]
+    return Making(
+        step=step,
+        plugin=plugin,
+        record=record,
+        dropped=dropped_rows(history, step),
+        usd=None if None in costs else sum(number(record, "cost", key) for key in ("usd", "replayed_usd")),
+        figures=[(label(name), number(metrics, name)) for name in figure_names(plugin, metrics)],
+    )
+
+
+def dropped_rows(history: History, step: str) -> int:
+    """Return how many rows a step dropped; raise where its record and its files disagree on rows kept or dropped."""
+    from pyarrow.parquet import read_metadata
+
+    record = history.record(step)
+    kept = whole(record, "counts", "kept")
+    reasons = inside(record, "counts", "dropped")
+    dropped = sum(whole(reasons, str(reason)) for reason in reasons)
+    folder = history.folder(step)
+    for what, counted, name in (("kept", kept, "rows.parquet"), ("dropped", dropped, "dropped.parquet")):
+        held = read_metadata(folder / name).num_rows
+        if held != counted:
+            raise BezoarError(
+                f"the run record's `{step}.counts.{what}` says {counted} rows, and `{name}` holds {held}",
+                where=str(folder),
+                tip="run the step again",
+            )
+    return dropped
+
+
+_HH = re.compile(r"(^|[^a-z])hh([^a-z]|$)")
+
+
+def hh_datasets(registry: Registry, step: str) -> list[str]:
+    """Return the datasets of `step` in HH-RLHF's form, known by name, repository or file."""
+    return [
+        material.name
+        for material in materials(registry, step)
+        if material.section == "datasets"
+        and any(_HH.search(text.casefold()) for text in (material.name, material.hub_id or "", material.origin))
+    ]
+
+
+def released_rows(release: Release, registry: Registry, step: str) -> list[Target]:
+    """Return the datasets of this release that `step` was trained on or made from."""
+    made_of = ancestors(registry, step)
+    return [target for target in targets(release) if target.kind == "dataset" and target.step in made_of]
+
+
+def relations_of(materials_: Sequence[Material], relation: Relation) -> list[Material]:
+    """Return the materials that stood in `relation`."""
+    return [material for material in materials_ if relation in material.relations]

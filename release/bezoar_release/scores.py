@@ -1,0 +1,127 @@
+"""What the benchmarks said of a model, as a card shows it: one table a benchmark, every model it compared beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bezoar_core.errors import BezoarError
+from bezoar_core.fields import references
+from bezoar_core.registry import Registry
+from bezoar_core.types import Json, JudgeRef, ModelRef
+from bezoar_release.history import History
+from bezoar_release.record import Plain, Record, at, inside, plain, read_record, text
+from bezoar_release.training import settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judging:
+    """A judge of a benchmark: `model` as the registry calls it, `asked_as` as its provider does."""
+
+    name: str
+    plugin: str
+    version: int
+    model: str
+    asked_as: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One figure of a benchmark over the models: a score record each, in the order of `Results.models`."""
+
+    task: str
+    shots: int | None
+    metric: str
+    scores: Sequence[Record | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """One benchmark's table."""
+
+    step: str
+    plugin: str
+    models: Sequence[str]
+    judges: Sequence[Judging]
+    config: Sequence[tuple[str, Record | Plain]]
+    lines: Sequence[Line]
+
+
+def results(history: History, benchmark: str, model: str) -> Results:
+    """Return a benchmark's scores; raise where it has none for `model`."""
+    entry = history.registry.steps[benchmark]
+    record = read_record(history.file(benchmark, "scores.json"), f"{benchmark}.scores")
+    names = [ref.name for field, ref in references(entry.plugin) if field == "models"]
+    table: dict[tuple[str, int | None, str], dict[str, Record]] = {}
+    for index in range(len(record)):
+        score = inside(record, index)
+        key = (text(score, "task"), shots(score), text(score, "metric"))
+        table.setdefault(key, {})[text(score, "model")] = score
+    if not any(model in scores for scores in table.values()):
+        raise BezoarError(
+            f"`{benchmark}` compared `{model}` and has no score of it", where=str(history.folder(benchmark))
+        )
+    lines = [
+        Line(task=task, shots=shot, metric=metric, scores=[scores.get(name) for name in names])
+        for (task, shot, metric), scores in table.items()
+    ]
+    config = inside(history.record(benchmark), "config")
+    return Results(
+        step=benchmark,
+        plugin=entry.owned.name,
+        models=names,
+        judges=_judges(history.registry, benchmark),
+        config=[(key, config[key]) for key in settings(history, benchmark)],
+        lines=lines,
+    )
+
+
+def shots(score: Record) -> int | None:
+    """Return how many examples the prompt showed, where the benchmark says."""
+    data = plain(at(score, "data"))
+    found = data.get("shots") if isinstance(data, dict) else None
+    return found if isinstance(found, int) else None
+
+
+def _judges(registry: Registry, benchmark: str) -> list[Judging]:
+    found: list[Judging] = []
+    for _, ref in references(registry.steps[benchmark].plugin):
+        if not isinstance(ref, JudgeRef):
+            continue
+        judge = registry.judges[ref.name]
+        for _, asked in references(judge.plugin):
+            if isinstance(asked, ModelRef):
+                model_id = registry.models[asked.name].fields.get("model") if asked.name in registry.models else None
+                found.append(
+                    Judging(
+                        name=judge.name,
+                        plugin=judge.owned.name,
+                        version=judge.owned.version,
+                        model=asked.name,
+                        asked_as=model_id if isinstance(model_id, str) else "",
+                    )
+                )
+    return found
+
+
+def model_index(name: str, model: str, tables: Sequence[Results]) -> list[Mapping[str, Json]]:
+    """Return the front matter's `model-index`: the figures of `model`; few-shot variants are kept apart by `config`."""
+    entries: list[Mapping[str, Json]] = []
+    for table in tables:
+        place = table.models.index(model)
+        for line in table.lines:
+            score = line.scores[place]
+            value = plain(score["value"]) if score is not None else None
+            if value is None:
+                continue
+            dataset: dict[str, Json] = {"name": line.task, "type": table.plugin}
+            if line.shots is not None:
+                dataset |= {"config": f"{line.shots}-shot", "args": {"num_few_shot": line.shots}}
+            entries.append(
+                {
+                    "task": {"type": "text-generation"},
+                    "dataset": dataset,
+                    "metrics": [{"type": line.metric, "name": f"{line.metric} ({line.task})", "value": value}],
+                }
+            )
+    return [{"name": name, "results": [dict(entry) for entry in entries]}] if entries else []

@@ -1,0 +1,152 @@
+"""The `release:` section of a registry: what is published, under which names and licence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bezoar_core.errors import Fault, nearest
+from bezoar_core.registry import Registry
+from bezoar_core.schema import check, keys, unknown_keys
+from bezoar_core.types import NonEmptyStr
+from bezoar_core.yaml_tree import Spot
+from bezoar_release.licences import facts
+
+# the Hub's own rules for a repository's name
+_NAME = re.compile(r"\b[\w\-.]{1,96}\b", re.ASCII)
+_VERSION = re.compile(r"\d+\.\d+\.\d+([-+][0-9A-Za-z.\-]+)?")
+_LANGUAGE = re.compile(r"[a-z]{2,3}|code|multilingual")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """The keys of `release:`.
+
+    `models` and `datasets` map repository names to steps. `licence` holds for each of them that `licences` does not
+    name. `accept_unknown` takes inputs of unknown licence, or of terms that only the user can judge, by name.
+    `language` is what the cards say the text is in; they say nothing without it.
+    """
+
+    namespace: NonEmptyStr
+    version: NonEmptyStr
+    licence: NonEmptyStr
+    licences: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, str] = field(default_factory=dict)
+    collection: NonEmptyStr | None = None
+    accept_unknown: tuple[str, ...] = ()
+    language: tuple[str, ...] = ()
+    public: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One repository of a release: the step whose output it holds, and the licence it is to bear."""
+
+    name: str
+    kind: Literal["model", "dataset"]
+    step: str
+    repo_id: str
+    licence: str
+
+
+def targets(release: Release) -> tuple[Target, ...]:
+    """Return the repositories of a release, datasets first, since the models' cards name them."""
+    kinds: tuple[tuple[Literal["model", "dataset"], dict[str, str]], ...] = (
+        ("dataset", release.datasets),
+        ("model", release.models),
+    )
+    return tuple(
+        Target(
+            name=name,
+            kind=kind,
+            step=step,
+            repo_id=f"{release.namespace}/{name}",
+            licence=release.licences.get(name, release.licence).casefold(),
+        )
+        for kind, entries in kinds
+        for name, step in entries.items()
+    )
+
+
+def read_release(registry: Registry) -> tuple[Release | None, list[Fault]]:
+    """Return the checked section, or None with all its faults; a registry without one has none."""
+    section = dict(registry.release)
+    if not section:
+        return None, []
+    spot: Spot = ("release",)
+    faults = unknown_keys(section, keys(Release), spot, registry.tree)
+    known = {key: value for key, value in section.items() if key in keys(Release)}
+    release = check(Release, known, spot, registry.tree, faults)
+    if release is not None:
+        faults += [
+            Fault(registry.tree.place(place), message, tip) for place, message, tip in _faults(release, registry)
+        ]
+    return (None if faults else release), faults
+
+
+def _faults(release: Release, registry: Registry) -> Iterator[tuple[Spot, str, str]]:
+    if not _is_name(release.namespace):
+        yield ("release", "namespace"), f"`{release.namespace}` cannot be a namespace of the Hub", _NAMES
+    if not _VERSION.fullmatch(release.version):
+        yield ("release", "version"), f"`{release.version}` is no version", "three numbers, like `1.0.0`"
+    for number, language in enumerate(release.language):
+        if not _LANGUAGE.fullmatch(language):
+            tip = "two or three letters (ISO 639), `code` or `multilingual`"
+            yield ("release", "language", number), f"`{language}` is no language code", tip
+    if not release.models and not release.datasets:
+        yield ("release",), "nothing to release: `models` and `datasets` are empty", "map a name to a step"
+    yield from _entry_faults(release, registry)
+    yield from _licence_faults(release, registry)
+
+
+_NAMES = "letters, digits, `-`, `_` and `.`, at most 96, no `-` or `.` at either end, no `--` and no `..`"
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and "--" not in name and ".." not in name and not name.endswith(".git")
+
+
+def _entry_faults(release: Release, registry: Registry) -> Iterator[tuple[Spot, str, str]]:
+    for section, kinds, entries in (
+        ("models", {"stage"}, release.models),
+        ("datasets", {"scheme", "filter"}, release.datasets),
+    ):
+        fitting = [s.name for s in registry.steps.values() if s.kind in kinds]
+        for name, step in entries.items():
+            spot: Spot = ("release", section, name)
+            if not _is_name(name):
+                yield spot, f"`{name}` cannot name a repository", _NAMES
+            if step not in registry.steps:
+                yield spot, f"unknown step `{step}`", nearest(step, fitting)
+            elif step not in fitting:
+                yield (
+                    spot,
+                    f"`{step}` is a {registry.steps[step].kind}: it makes no {section[:-1]}",
+                    nearest(step, fitting),
+                )
+    # two repositories of one name would share a folder; the Hub keeps models and datasets apart, we do not
+    for name in release.models.keys() & release.datasets.keys():
+        yield ("release", "datasets", name), f"`{name}` is also the name of a model", "give each a name of its own"
+
+
+def _licence_faults(release: Release, registry: Registry) -> Iterator[tuple[Spot, str, str]]:
+    known = list(facts().licences)
+    if facts().licence(release.licence) is None:
+        yield ("release", "licence"), f"unknown licence `{release.licence}`", nearest(release.licence, known)
+    names = [*release.models, *release.datasets]
+    for name, licence in release.licences.items():
+        if name not in names:
+            yield ("release", "licences", name), f"`{name}` is not released", nearest(name, names)
+        if facts().licence(licence) is None:
+            yield ("release", "licences", name), f"unknown licence `{licence}`", nearest(licence, known)
+    inputs = [*registry.models, *registry.datasets]
+    for number, name in enumerate(release.accept_unknown):
+        if name not in inputs:
+            yield (
+                ("release", "accept_unknown", number),
+                f"no model or dataset is called `{name}`",
+                nearest(name, inputs),
+            )

@@ -1,0 +1,296 @@
+"""The harness through our benchmark against the harness called directly, on the tiny random model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from bezoar_core.draw import KeyedDraw
+from bezoar_core.errors import BezoarError, DataError
+from bezoar_core.records import ModelDir, Sample, Score, Subject
+from bezoar_core.sources import Sources, cache_folder, parse
+from bezoar_core.testing import ScriptedAsk
+from bezoar_core.types import ModelRef
+from bezoar_plugins.benchmarks.lm_eval import LmEval
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+TASKS = ROOT / "examples" / "tasks"
+BOTH = ("bezoar_sort_mc", "bezoar_copy_gen")
+
+
+@pytest.fixture(scope="session")
+def model() -> ModelDir:
+    path = Sources(ROOT, cache_folder(), {}).model_dir(parse("random:examples/tiny/config.json"))
+    return ModelDir(name="tiny", path=path, format="chat", content="tiny", base=path)
+
+
+def benchmark(**fields: Any) -> LmEval:  # noqa: ANN401 - any field
+    return LmEval(**{"models": (ModelRef("tiny"),), "tasks": BOTH, "include_path": str(TASKS), "limit": 12, **fields})
+
+
+async def collected(source: AsyncIterator[T]) -> list[T]:
+    return [one async for one in source]
+
+
+async def measured(bench: LmEval, model: ModelDir, out: Path) -> list[Sample]:
+    out.mkdir(parents=True, exist_ok=True)
+    ask = ScriptedAsk(lambda request: "never")
+    subject = Subject(name="tiny", ref=ModelRef("tiny"), model=model)
+    samples = await collected(bench.measure(subject, ask, KeyedDraw(7), out))
+    assert not ask.requests
+    return samples
+
+
+async def compared(bench: LmEval, samples: list[Sample], out: Path) -> dict[tuple[str, str], Score]:
+    scores = await collected(bench.compare({"tiny": samples}, ScriptedAsk(lambda request: ""), KeyedDraw(7), out))
+    return {(score.task, score.metric): score for score in scores if isinstance(score, Score)}
+
+
+def direct(model: ModelDir, include_path: Path, tasks: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what the harness says when it is called as its command calls it."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    found = simple_evaluate(
+        model=HFLM(pretrained=str(model.path), device="cpu", dtype="float32", batch_size=8),
+        tasks=list(tasks),
+        task_manager=TaskManager(include_path=str(include_path), include_defaults=False),
+        batch_size=8,
+        **options,
+    )
+    assert found is not None
+    return dict(found)
+
+
+def documents(samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if "aggregate" not in sample.data]
+
+
+async def test_figures_equal_the_harnesss_own(model: ModelDir, tmp_path: Path) -> None:
+    samples = await measured(benchmark(), model, tmp_path)
+    scores = await compared(benchmark(), samples, tmp_path)
+    theirs = direct(model, TASKS, BOTH, limit=12)
+    metrics = [("bezoar_sort_mc", "acc", "none"), ("bezoar_sort_mc", "acc_norm", "none")]
+    metrics.append(("bezoar_copy_gen", "exact_match", "stripped"))
+    for task, metric, used in metrics:
+        score = scores.pop((task, metric if used == "none" else f"{metric},{used}"))
+        found = theirs["results"][task]
+        assert score.value == found[f"{metric},{used}"], "to the last digit"
+        assert score.data["stderr"] == found[f"{metric}_stderr,{used}"]
+        half = 1.959963984540054 * found[f"{metric}_stderr,{used}"]
+        assert (score.low, score.high) == pytest.approx((found[f"{metric},{used}"] - half, score.value + half))
+        assert (score.n, score.data["shots"], score.data["higher_is_better"]) == (12, 0, True)
+    assert not scores
+    for task in BOTH:
+        rows = theirs["samples"][task]
+        ours = [s for s in documents(samples) if s.category == task]
+        assert [s.item for s in ours if s.metric == ours[0].metric] == [f"{task}/{row['doc_id']}" for row in rows]
+        for sample in ours:
+            row = rows[int(sample.item.partition("/")[2])]
+            assert sample.value == row[sample.metric.partition(",")[0]] and sample.outcome == "scored"
+            assert sample.data["doc"] == row["doc"] and sample.data["target"] == row["target"]
+            assert sample.data["prompts"] == [row["arguments"][0][0]]
+            assert json.dumps(sample.data["responses"]) == json.dumps(row["resps"])
+    assert len(documents(samples)) == 12 * 3 and len(samples) == 12 * 3 + 3
+
+
+async def test_the_results_file_is_the_harnesss_without_time_and_place(model: ModelDir, tmp_path: Path) -> None:
+    from lm_eval.loggers import EvaluationTracker
+
+    await measured(benchmark(limit=4), model, tmp_path)
+    text = (tmp_path / "results.json").read_text()
+    ours = json.loads(text)
+    found = direct(model, TASKS, BOTH, limit=4, evaluation_tracker=(tracker := EvaluationTracker(str(tmp_path))))
+    tracker.save_results_aggregated(results=found, samples=found.pop("samples"))
+    (written,) = tmp_path.rglob("results_*.json")
+    theirs = json.loads(written.read_text())
+    changing = {"date", "git_hash", "upper_git_hash", "pretty_env_info", "start_time", "end_time"}
+    changing |= {"total_evaluation_time_seconds"}
+    unused = {"system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha"}
+    assert set(theirs) - set(ours) <= changing | unused | {"fewshot_as_multiturn"}
+    assert set(ours) - set(theirs) == {"tokenisation_differs"}
+    same = set(ours) & set(theirs) - {"config", "configs", "model_source", "model_name", "model_name_sanitized"}
+    assert {key: ours[key] for key in same} == {key: theirs[key] for key in same} and "results" in same
+    assert {**ours["config"], "model": "", "device": ""} == {**theirs["config"], "model": "", "device": ""}
+    assert ours["config"]["model"] == ours["model_name"] == "tiny"
+    for place in (str(ROOT), str(model.path), str(tmp_path)):
+        assert place not in text
+
+
+async def test_two_runs_give_the_same_bytes(model: ModelDir, tmp_path: Path) -> None:
+    runs = []
+    for run in ("a", "b"):
+        samples = await measured(benchmark(limit=6), model, tmp_path / run)
+        runs.append((samples, (tmp_path / run / "results.json").read_bytes()))
+    assert runs[0] == runs[1]
+
+
+def write_tasks(folder: Path, tasks: Mapping[str, str], rows: list[dict[str, Any]]) -> Path:
+    folder.mkdir()
+    loader = "import json\nfrom pathlib import Path\n\n\ndef load(**_ignored):\n    from datasets import Dataset\n\n"
+    loader += '    rows = json.loads((Path(__file__).parent / "rows.json").read_text())\n'
+    loader += '    data = Dataset.from_list(rows)\n    return {"test": data, "train": data}\n'
+    (folder / "own_rows.py").write_text(loader)
+    (folder / "rows.json").write_text(json.dumps(rows))
+    for name, text in tasks.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+CHOICE = """
+task: {name}
+custom_dataset: !function own_rows.load
+test_split: test
+fewshot_split: train
+output_type: multiple_choice
+doc_to_text: "{text}"
+target_delimiter: "{delimiter}"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+"""
+GROUP = """
+group: own_group
+task: [own_apart, own_joint]
+aggregate_metric_list: [{metric: acc, aggregation: mean, weight_by_size: true}]
+"""
+ROWS: list[dict[str, Any]] = [
+    {"q": f"{a} and {b} are", "choices": [str(a + b), str(a * b + 11)], "answer": 0} for a in (2, 3) for b in (4, 9)
+]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    tasks = {
+        "own_apart": CHOICE.format(name="own_apart", text="{{q}}:", delimiter=" "),
+        "own_joint": CHOICE.format(name="own_joint", text="{{q}} ", delimiter=""),
+        "own_group": GROUP,
+    }
+    return write_tasks(tmp_path / "own", tasks, ROWS)
+
+
+async def test_groups_are_scored_as_the_harness_does(model: ModelDir, own: Path, tmp_path: Path) -> None:
+    bench = benchmark(tasks=("own_group",), include_path=str(own), limit=None)
+    samples = await measured(bench, model, tmp_path)
+    scores = await compared(bench, samples, tmp_path)
+    theirs = direct(model, own, ("own_group",))
+    assert set(scores) == {("own_group", "acc"), ("own_apart", "acc"), ("own_joint", "acc")}
+    for (task, metric), score in scores.items():
+        assert score.value == theirs["results"][task][f"{metric},none"]
+        assert score.n == (8 if task == "own_group" else 4)
+    assert [i.id for i in bench.items()] == [f"{t}/{n}" for t in ("own_apart", "own_joint") for n in range(4)]
+
+
+async def test_differences_of_tokenisation_are_counted(model: ModelDir, own: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+
+    def ids(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    expected = {}
+    for task, text, delimiter in (("own_apart", "{q}:", " "), ("own_joint", "{q} ", "")):
+        pairs = [(text.format(q=row["q"]), delimiter + choice) for row in ROWS for choice in row["choices"]]
+        differ = sum(ids(context) + ids(choice) != ids(context + choice) for context, choice in pairs)
+        expected[task] = {"requests": 8, "differ": differ}
+    assert expected["own_apart"]["differ"] == 0 and expected["own_joint"]["differ"] > 0, "the cases differ"
+    bench = benchmark(tasks=("own_apart", "own_joint"), include_path=str(own))
+    samples = await measured(bench, model, tmp_path)
+    scores = await compared(bench, samples, tmp_path)
+    assert {task: score.data["tokenisation_differs"] for (task, _), score in scores.items()} == expected
+    assert json.loads((tmp_path / "results.json").read_text())["tokenisation_differs"] == expected
+
+
+@pytest.mark.parametrize("shots", [2, {"own_apart": 2}])
+async def test_shots_are_given(model: ModelDir, own: Path, tmp_path: Path, shots: int | dict[str, int]) -> None:
+    bench = benchmark(tasks=("own_apart", "own_joint"), include_path=str(own), shots=shots)
+    samples = await measured(bench, model, tmp_path)
+    given = {"own_apart": 2, "own_joint": 2 if isinstance(shots, int) else 0}
+    for sample in documents(samples):
+        (prompt,) = sample.data["prompts"]
+        assert str(prompt).count(" are") == given[sample.category] + 1
+    scores = await compared(bench, samples, tmp_path)
+    assert {task: score.data["shots"] for (task, _), score in scores.items()} == given
+    if isinstance(shots, int):
+        theirs = direct(model, own, ("own_apart", "own_joint"), num_fewshot=2)
+        assert {t: s.value for (t, _), s in scores.items()} == {t: r["acc,none"] for t, r in theirs["results"].items()}
+
+
+async def test_the_draw_of_examples_has_a_seed(model: ModelDir, own: Path, tmp_path: Path) -> None:
+    def bench(seed: int) -> LmEval:
+        seeds = (0, 1234, 1234, seed)
+        return benchmark(tasks=("own_apart",), include_path=str(own), shots=1, random_seeds=seeds)
+
+    prompts = [
+        [s.data["prompts"] for s in documents(await measured(bench(seed), model, tmp_path / str(n)))]
+        for n, seed in enumerate((1, 1, 2))
+    ]
+    assert prompts[0] == prompts[1] != prompts[2]
+
+
+async def test_the_chat_template_is_used(model: ModelDir, own: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    bench = benchmark(tasks=("own_apart",), include_path=str(own), apply_chat_template=True)
+    samples = documents(await measured(bench, model, tmp_path))
+    for sample, row in zip(samples, ROWS, strict=True):
+        messages = [{"role": "user", "content": f"{row['q']}:"}]
+        expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert sample.data["prompts"] == [expected]
+
+
+def test_items_have_question_and_answer() -> None:
+    items = list(benchmark(limit=2).items())
+    assert [item.id for item in items] == [f"{task}/{n}" for task in BOTH for n in range(2)]
+    rows = [json.loads(line) for line in (TASKS / "sort_mc.jsonl").read_text().splitlines()[:2]]
+    assert [i.fields["answer"] for i in items[:2]] == [row["choices"][row["answer"]] for row in rows]
+    assert all(row["question"] in item.fields["question"] for item, row in zip(items, rows, strict=False))
+
+
+async def test_a_model_without_a_folder_is_told(tmp_path: Path) -> None:
+    subject = Subject(name="gpt", ref=ModelRef("gpt"))
+    source = benchmark().measure(subject, ScriptedAsk(lambda request: ""), KeyedDraw(7), tmp_path)
+    with pytest.raises(BezoarError, match="model `gpt` has no folder to load"):
+        await collected(source)
+
+
+def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="`include_path` is no folder"):
+        list(benchmark(include_path=str(tmp_path / "nowhere")).items())
+
+
+def test_shots_for_another_task_are_told() -> None:
+    with pytest.raises(BezoarError, match="`shots` is given for `bezoar_sort`\n  tip: did you mean `bezoar_sort_mc`"):
+        list(benchmark(shots={"bezoar_sort": 1}).items())
+
+
+def test_a_task_named_twice_is_told(own: Path) -> None:
+    with pytest.raises(BezoarError, match="task `own_joint` is there twice"):
+        list(benchmark(tasks=("own_group", "own_joint"), include_path=str(own)).items())
+
+
+def test_a_task_that_runs_code_is_told(tmp_path: Path) -> None:
+    text = CHOICE.format(name="own_code", text="{{q}}", delimiter=" ") + "unsafe_code: true\n"
+    folder = write_tasks(tmp_path / "code", {"own_code": text}, ROWS)
+    with pytest.raises(BezoarError, match="task `own_code` runs code that the model writes, which is not done here"):
+        list(benchmark(tasks=("own_code",), include_path=str(folder)).items())
+
+
+def test_a_task_whose_data_is_missing_is_told(own: Path) -> None:
+    (own / "rows.json").unlink()
+    with pytest.raises(BezoarError, match="task `own_apart` cannot be loaded: FileNotFoundError"):
+        list(benchmark(tasks=("own_apart",), include_path=str(own)).items())
+
+
+@pytest.mark.slow  # the harness reads the YAML of its 14,000 tasks
+def test_an_unknown_task_is_told() -> None:
+    with pytest.raises(BezoarError, match="unknown task `hellaswagg`\n  tip: did you mean `hellaswag`"):
+        list(benchmark(tasks=("bezoar_sort_mc", "hellaswagg")).items())

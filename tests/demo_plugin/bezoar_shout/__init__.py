@@ -1,0 +1,1 @@
+"""A generation scheme from outside Bezoar."""

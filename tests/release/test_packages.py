@@ -1,0 +1,340 @@
+"""What a dry release packs: it loads where it will be used, holds nothing that runs, and is the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bezoar_core.errors import BezoarError
+from bezoar_core.project import Project
+from bezoar_core.prompt_format import encode, get_format
+from bezoar_core.records import Message
+from bezoar_core.store import hash_files
+from bezoar_release.dry_run import dry_run
+from bezoar_release.package import is_as_named, published, readable
+
+PROMPT = "Name three things that float on water."
+
+pytestmark = pytest.mark.filterwarnings(
+    # peft 0.21 asks transformers for a name that transformers 6 will drop
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+
+
+def packed(root: Path, *only: str) -> Path:
+    dry_run(Project.open(root / "registry.yaml"), only)
+    return root / ".bezoar" / "release"
+
+
+def artifact(root: Path, node: str) -> Path:
+    return next(p for p in (root / ".bezoar" / "artifacts").iterdir() if p.name.rpartition("-")[0] == node)
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def record_files(folder: Path) -> None:
+    """Record the files as they are now, as if the step had written them so."""
+    change_manifest(folder, lambda manifest: manifest.update(files=hash_files(folder)))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def release(finished_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the packed release of the finished run."""
+    return packed(shutil.copytree(finished_root, tmp_path_factory.mktemp("packed") / "project"))
+
+
+def test_a_model_folder_holds_what_a_hub_repository_needs(release: Path) -> None:
+    assert set(tree(release / "Toy-SFT")) == {
+        "README.md",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "bezoar.json",
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_a_packed_model_gives_the_logits_of_the_runs_model(release: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    ids = torch.tensor([AutoTokenizer.from_pretrained(release / "Toy-SFT")("Say one. Say two.")["input_ids"]])
+    made = AutoModelForCausalLM.from_pretrained(artifact(release.parent.parent, "sft-evol") / "model")
+    loaded = AutoModelForCausalLM.from_pretrained(release / "Toy-SFT")
+    with torch.no_grad():
+        assert torch.equal(made(ids).logits, loaded(ids).logits)
+
+
+def test_the_packed_adapter_over_the_base_gives_the_logits_of_the_merged_model(release: Path, base: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    ids = torch.tensor([list(range(4, 40))])
+    with torch.no_grad():
+        plain = AutoModelForCausalLM.from_pretrained(base)(ids).logits
+        under = AutoModelForCausalLM.from_pretrained(base)
+        adapted = PeftModel.from_pretrained(under, str(release / "Toy-SFT"), subfolder="adapter")(ids).logits
+        merged = AutoModelForCausalLM.from_pretrained(release / "Toy-SFT")(ids).logits
+    assert (adapted - merged).abs().max() < 1e-5
+    assert (plain - merged).abs().max() > 1e-3, "the adapter does nothing, so the test shows nothing"
+
+
+def test_a_model_trained_in_full_has_no_adapter(release: Path) -> None:
+    assert not (release / "Toy-DPO" / "adapter").exists()
+    assert "adapter/" not in (release / "Toy-DPO" / "README.md").read_text()
+
+
+def test_a_packed_dataset_loads_with_both_its_configs(release: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    kept = load_dataset(str(release / "LaMini"), split="train", cache_dir=str(tmp_path))
+    dropped = load_dataset(str(release / "LaMini"), "dropped", split="train", cache_dir=str(tmp_path))
+    assert [row["response"] for row in kept.to_list()] == ["``` | one\n---\nlicense: mit", "two"]
+    assert [row["proxy_rating"] for row in kept.to_list()] == [8, None]
+    assert [row["drop_reason"] for row in dropped.to_list()] == ["rejected"]
+
+
+def test_the_front_matter_describes_the_columns_as_datasets_does(release: Path, tmp_path: Path) -> None:
+    from datasets import Features, load_dataset
+    from huggingface_hub import DatasetCard
+
+    loaded = load_dataset(str(release / "LaMini"), split="train", cache_dir=str(tmp_path))
+    info = DatasetCard.load(release / "LaMini" / "README.md").data.to_dict()["dataset_info"][0]
+    assert Features._from_yaml_list(info["features"]) == loaded.features
+    assert info["splits"][0]["num_examples"] == loaded.num_rows
+
+
+def test_nested_columns_are_described_as_datasets_does() -> None:
+    import pyarrow as pa
+    from datasets import Features
+
+    from bezoar_release.dataset_card import features
+
+    types: dict[str, pa.DataType] = {
+        "text": pa.string(),
+        "score": pa.float64(),
+        "tags": pa.list_(pa.string()),
+        "turns": pa.list_(pa.struct([("role", pa.string()), ("tokens", pa.list_(pa.int64()))])),
+        "meta": pa.struct([("ok", pa.bool_()), ("pairs", pa.list_(pa.list_(pa.int32())))]),
+    }
+    schema = pa.schema(types)
+    assert features(schema) == Features.from_arrow_schema(schema)._to_yaml_list()
+
+
+def snippets(card: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", card.read_text(), re.DOTALL)
+
+
+def run_snippet(code: str, cache: Path) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "form"), [("Toy-SFT", "openbezoar"), ("Toy-DPO", "hh")])
+def test_the_cards_snippets_run_and_prompt_as_the_model_was_trained(
+    release: Path, base: Path, tmp_path: Path, name: str, form: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    code = "\n".join([*snippets(release / name / "README.md"), "print('ids:', inputs['input_ids'][0].tolist())"])
+    assert ("PeftModel" in code) == (name == "Toy-SFT")
+    out = run_snippet(
+        code.replace(f"example-org/{name}", str(release / name)).replace("example/tiny-llama", str(base)), tmp_path
+    )
+    tokenizer = AutoTokenizer.from_pretrained(release / name)
+    expected = encode(get_format(form), [Message("user", PROMPT)], tokenizer).ids
+    assert out.rpartition("ids: ")[2].strip() == str(expected)
+
+
+def test_the_dataset_cards_snippet_runs(release: Path, tmp_path: Path) -> None:
+    code = snippets(release / "LaMini" / "README.md")[0].replace("example-org/LaMini", str(release / "LaMini"))
+    assert run_snippet(f"{code}\nprint(len(rows), len(dropped))", tmp_path).split()[-2:] == ["2", "1"]
+
+
+def test_the_same_run_packs_to_the_same_bytes(root: Path, release: Path) -> None:
+    again = packed(root)
+    for name in ("Toy-SFT", "Toy-DPO", "LaMini"):
+        assert tree(again / name) == tree(release / name)
+
+
+def test_packing_again_replaces_what_was_there(root: Path) -> None:
+    folder = packed(root, "LaMini") / "LaMini"
+    before = tree(folder)
+    (folder / "README.md").write_text("spoilt")
+    (folder / "stray.txt").write_text("stray")
+    packed(root, "LaMini")
+    assert tree(folder) == before
+    assert [p.name for p in folder.parent.iterdir()] == ["LaMini"]
+
+
+def test_the_record_names_every_file_by_its_sha256(release: Path) -> None:
+    for name in ("Toy-SFT", "LaMini"):
+        record = json.loads((release / name / "bezoar.json").read_text())
+        assert record["files"] == {k: v for k, v in tree(release / name).items() if k != "bezoar.json"}
+    assert [entry["step"] for entry in record["lineage"]] == ["lamini", "lamini-kept"]
+
+
+def test_no_file_names_a_folder_of_this_machine(release: Path) -> None:
+    from safetensors import safe_open
+
+    root = str(release.parent.parent)
+    for name in ("Toy-SFT", "Toy-DPO", "LaMini"):
+        for path in (release / name).rglob("*"):
+            assert not path.is_file() or root.encode() not in path.read_bytes(), path
+    config = json.loads((release / "Toy-SFT" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "example/tiny-llama"
+    with safe_open(release / "Toy-SFT" / "adapter" / "adapter_model.safetensors", "pt") as file:
+        assert all("lora_" in key for key in file.keys())  # noqa: SIM118 - safe_open is no mapping
+
+
+def test_an_adapter_of_a_base_that_is_not_on_the_hub_names_no_base(root: Path) -> None:
+    registry = root / "registry.yaml"
+    registry.write_text(registry.read_text().replace("hub_id: example/tiny-llama, ", ""))
+    plan = dry_run(Project.open(registry), ["Toy-SFT"])
+    folder = root / ".bezoar" / "release" / "Toy-SFT"
+    assert json.loads((folder / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] is None
+    assert "\nbase_model" not in (folder / "README.md").read_text()
+    assert "a push would refuse it: its base `base` names no repository on the Hub" in plan
+
+
+def test_files_a_release_does_not_carry_are_left_out_and_named(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    (folder / "model" / "training_args.bin").write_bytes(pickle.dumps({"learning_rate": 1}))
+    record_files(folder)
+    plan = dry_run(Project.open(root / "registry.yaml"), ["Toy-SFT"])
+    assert "left out: model/training_args.bin" in plan
+    assert "training_args.bin" not in tree(root / ".bezoar" / "release" / "Toy-SFT")
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "tokenizer.model", "extra.safetensors"])
+def test_a_pickle_under_another_name_is_refused(root: Path, name: str) -> None:
+    folder = artifact(root, "sft-evol")
+    (folder / "model" / name).write_bytes(pickle.dumps({"weights": [1.0]}))
+    record_files(folder)
+    with pytest.raises(BezoarError, match=rf"`{re.escape(name)}` is not what its name says|no safetensors file"):
+        packed(root, "Toy-SFT")
+
+
+def test_a_torch_checkpoint_under_another_name_is_not_as_named(tmp_path: Path) -> None:
+    import torch
+
+    for name in ("model.safetensors", "vocab.json", "data.parquet", "tokenizer.model", "merges.txt"):
+        torch.save({"weights": torch.ones(2)}, tmp_path / name)
+        assert not is_as_named(tmp_path / name)
+
+
+@pytest.mark.parametrize("missing", ["chat_template.jinja", "generation_config.json", "tokenizer.json"])
+def test_a_model_that_lacks_a_part_is_refused_by_its_name(root: Path, missing: str) -> None:
+    folder = artifact(root, "sft-evol")
+    (folder / "model" / missing).unlink()
+    record_files(folder)
+    with pytest.raises(BezoarError, match=f"the model of `sft-evol` lacks `{re.escape(missing)}`"):
+        packed(root, "Toy-SFT")
+
+
+def test_a_chain_without_its_concatenated_adapter_is_refused(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    shutil.rmtree(folder / "chain")
+    record_files(folder)
+    with pytest.raises(BezoarError, match="`sft-evol` was trained by 2 adapters, and its artifact has no `chain/`"):
+        packed(root, "Toy-SFT")
+
+
+def test_a_file_that_changed_since_the_run_is_refused_and_the_last_package_stays_whole(root: Path) -> None:
+    folder = packed(root, "Toy-SFT") / "Toy-SFT"
+    before = tree(folder)
+    path = artifact(root, "sft-evol") / "model" / "config.json"
+    path.write_text(path.read_text().replace("llama", "mamba"))
+    with pytest.raises(BezoarError, match=r"`model/config.json` of `sft-evol` is not the file that the run recorded"):
+        packed(root, "Toy-SFT")
+    assert tree(folder) == before
+
+
+def test_weights_are_linked_and_not_copied(root: Path) -> None:
+    folder = packed(root, "Toy-SFT") / "Toy-SFT"
+    made = artifact(root, "sft-evol") / "model"
+    assert (folder / "model.safetensors").samefile(made / "model.safetensors")
+    assert not (folder / "config.json").samefile(made / "config.json")
+
+
+def test_where_links_cannot_be_made_the_weights_are_copied(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = packed(root, "Toy-SFT") / "Toy-SFT"
+    made = artifact(root, "sft-evol") / "model"
+    assert (folder / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+    assert not (folder / "model.safetensors").samefile(made / "model.safetensors")
+
+
+def test_a_config_forgets_the_folder_it_was_loaded_from(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    path = folder / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_name_or_path": str(root / "secret")}))
+    record_files(folder)
+    config = json.loads((packed(root, "Toy-SFT") / "Toy-SFT" / "config.json").read_text())
+    assert "_name_or_path" not in config and config["model_type"] == "llama"
+
+
+def test_a_file_that_names_the_projects_folder_is_refused(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    path = folder / "model" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cache": str(root / "secret")}))
+    record_files(folder)
+    with pytest.raises(BezoarError, match=r"`generation_config.json` names a folder of this machine"):
+        packed(root, "Toy-SFT")
+
+
+def test_a_published_manifest_has_no_address_and_no_absolute_path() -> None:
+    manifest = {
+        "models": {"m": {"base_url": "http://10.0.0.7:8000/v1", "source": "file:/home/me/weights"}},
+        "config": {"topics": "/home/me/topics.txt", "seeds": "dolly"},
+        "datasets": [{"source": "hub:org/name@main"}, {"source": "file:seeds/dolly.jsonl"}],
+    }
+    assert published(manifest) == {  # type: ignore[arg-type] # nested literals are JSON
+        "models": {"m": {"base_url": "(address not published)", "source": "file:weights"}},
+        "config": {"topics": "topics.txt", "seeds": "dolly"},
+        "datasets": [{"source": "hub:org/name@main"}, {"source": "file:seeds/dolly.jsonl"}],
+    }
+
+
+def test_sizes_read_as_the_hub_shows_them() -> None:
+    shown = [readable(size) for size in (999, 1500, 2_000_000, 5_400_000_000)]
+    assert shown == ["999 B", "1.5 kB", "2.0 MB", "5.4 GB"]
+
+
+@pytest.fixture
+def base(finished_root: Path, parts: Any) -> Iterator[Path]:  # noqa: ANN401 - a conftest cannot be imported from
+    """Give the folder of the weights that every chain began with."""
+    yield parts.base
