@@ -11,11 +11,11 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow versions lock clean
+.PHONY: install demo lint format types test test-slow docs versions lock clean
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements.torch pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(TORCH) --requirement requirements.torch
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
@@ -43,6 +43,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or gpu"
+
+# the reference pages, rendered from the code
+docs: $(INSTALLED)
+	$(BIN)/python docs/write_registry.py
 
 # what tests/core/test_plugins.py compares plugins with: after a plugin changed and its version was raised
 versions: $(INSTALLED)

@@ -50,11 +50,19 @@ def from_gguf(file: Path, out: Path) -> None:
 def from_checkpoint(folder: Path, out: Path) -> None:
     """Write the model of a folder of torch checkpoints to `out`; only their tensors are unpickled."""
     _quiet()
+    from pickle import UnpicklingError
+
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=False, weights_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=False, weights_only=True
+        )
+    except (ValueError, KeyError, OSError, RuntimeError, UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise BezoarError(f"holds no torch checkpoint that can be loaded: {reason}", where=str(folder)) from error
     _save(model, tokenizer, out)
 
 

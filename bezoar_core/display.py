@@ -66,7 +66,7 @@ class Display:
             self._say(event, f"started ({event['why']})")
         elif kind == "progress":
             line.detail = progress_text(event)
-            if now - line.said >= PLAIN_EVERY:
+            if line.detail and now - line.said >= PLAIN_EVERY:
                 line.said = now
                 self._say(event, line.detail)
         elif kind == "finished":
@@ -125,9 +125,8 @@ def progress_text(event: Mapping[str, Json]) -> str:
     if event.get("total"):
         parts.append(f"step {event.get('step')} of {event['total']}")
     figures = event.get("figures")
-    for name in SHOWN if isinstance(figures, dict) else ():
-        if name in figures:
-            parts.append(f"{name.replace('_', ' ')} {_number(figures[name]):.4g}")
+    if isinstance(figures, dict):
+        parts += [f"{name.replace('_', ' ')} {_number(figures[name]):.4g}" for name in SHOWN if name in figures]
     return ", ".join(parts)
 
 

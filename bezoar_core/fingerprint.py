@@ -13,6 +13,7 @@ import orjson
 from bezoar_core.fields import meaning, references
 from bezoar_core.formats import DEFAULT_FORMAT
 from bezoar_core.graph import Node
+from bezoar_core.plugins import prompts_of
 from bezoar_core.registry import JudgeEntry, ModelEntry, Registry
 from bezoar_core.sources import Sources, parse
 from bezoar_core.store import Artifact
@@ -112,7 +113,7 @@ def _judge(judge: JudgeEntry, contents: Contents, artifacts: Mapping[str, Artifa
         judge.owned.name,
         judge.owned.version,
         meaning(judge.plugin, contents.registry.root, contents.environ),
-        [prompt.digest for prompt in getattr(judge.owned.cls, "prompts", ())],
+        [prompt.digest for prompt in prompts_of(judge.owned.cls)],
     ]
     for _, ref in references(judge.plugin):
         if ref.name in contents.registry.steps:
@@ -135,7 +136,7 @@ def fingerprint(node: Node, registry: Registry, inputs: Mapping[str, str], envir
             "plugin": [step.owned.kind, step.owned.name, step.owned.version],
             "part": [node.part, node.subject],
             "config": _config(node, registry.root, environ),
-            "prompts": [prompt.digest for prompt in getattr(step.owned.cls, "prompts", ())],
+            "prompts": [prompt.digest for prompt in prompts_of(step.owned.cls)],
             "seed": seed_of(node, registry),
             "on_error": step.on_error,
             "inputs": dict(inputs),

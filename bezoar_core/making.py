@@ -69,7 +69,7 @@ async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, report:
     counts = _counts(kept, dropped)
     _bear(spec, [d for d in dropped if d.reason == REQUEST_FAILED], len(kept) + len(dropped))
     write_rows(out / "dropped.parquet", [_with_reason(d) for d in dropped])
-    if not kept:
+    if not kept and spec.read:
         tip = f"the rows and their reasons are in {os.path.relpath(out / 'dropped.parquet')}"
         raise StepFailed(_nothing(spec, counts), where=f"steps.{spec.step}", tip=tip)
     write_rows(out / "rows.parquet", kept)

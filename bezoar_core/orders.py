@@ -10,6 +10,7 @@ from bezoar_core.fingerprint import Contents, seed_of
 from bezoar_core.formats import format_of
 from bezoar_core.graph import Node, asked_models
 from bezoar_core.plan import Plan, State
+from bezoar_core.plugins import prompts_of
 from bezoar_core.registry import DatasetKeys, JudgeEntry, ModelKeys, StepEntry
 from bezoar_core.spec import DatasetSpec, JudgeSpec, ModelSpec, StepSpec
 from bezoar_core.store import Artifact, Input
@@ -31,6 +32,7 @@ def order(plan: Plan, state: State, artifacts: Mapping[str, Artifact], run: Path
         part=node.part,
         use=step.use,
         subject=node.subject,
+        read=any(node.name in other.needs for other in plan.nodes.values()),
         fields=dict(step.fields),
         config=configuration(step.plugin),
         seed=seed_of(node, registry),
@@ -60,7 +62,7 @@ def _inputs(state: State, artifacts: Mapping[str, Artifact]) -> Iterator[Input]:
 
 
 def _plugin_spec(entry: JudgeEntry | StepEntry) -> JudgeSpec:
-    prompts = [prompt.digest for prompt in getattr(entry.owned.cls, "prompts", ())]
+    prompts: list[Json] = [prompt.digest for prompt in prompts_of(entry.owned.cls)]
     return JudgeSpec(
         name=entry.name, use=entry.owned.name, fields=dict(entry.fields), version=entry.owned.version, prompts=prompts
     )

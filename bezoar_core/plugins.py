@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -18,6 +19,7 @@ import pluggy
 
 from bezoar_core import hookspecs
 from bezoar_core.errors import UsageError, nearest
+from bezoar_core.prompts import Prompt
 
 Kind: TypeAlias = Literal["scheme", "filter", "judge", "stage", "benchmark", "client"]
 
@@ -29,6 +31,15 @@ METHODS: Mapping[Kind, tuple[str, ...]] = {
     "benchmark": ("items", "measure", "compare"),
     "client": ("identity", "complete", "aclose", "supports", "local"),
 }
+FIELDS: Mapping[Kind, tuple[str, ...]] = {
+    "scheme": ("seeds", "count"),
+    "filter": ("data",),
+    "judge": ("model",),
+    "stage": ("model", "data"),
+    "benchmark": ("models",),
+    "client": (),
+}
+"""The fields the core reads of each kind."""
 STEP_KINDS: tuple[Kind, ...] = ("scheme", "filter", "stage", "benchmark")
 
 
@@ -143,7 +154,9 @@ def _fault(offered: Owned, owned: Iterable[Owned]) -> str:
         return f"{label}: needs the class variables `name` (str) and `version` (int)"
     if not is_dataclass(offered.cls) or not offered.cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return f"{label}: must be a frozen dataclass"
+    fields = {field.name for field in dataclasses.fields(offered.cls)}
     missing = [m for m in METHODS[offered.kind] if not hasattr(offered.cls, m)]
+    missing += [f for f in FIELDS[offered.kind] if f not in fields]
     if missing:
         return f"{label}: lacks " + ", ".join(f"`{m}`" for m in missing)
     space = STEP_KINDS if offered.kind in STEP_KINDS else (offered.kind,)
@@ -153,13 +166,21 @@ def _fault(offered: Owned, owned: Iterable[Owned]) -> str:
     return ""
 
 
+def prompts_of(cls: type) -> tuple[Prompt, ...]:
+    """Return the prompt files a plugin declares; a field of that name is something else."""
+    if any(field.name == "prompts" for field in dataclasses.fields(cls)):
+        return ()
+    declared: tuple[Prompt, ...] = getattr(cls, "prompts", ())
+    return declared
+
+
 @cache
 def code_digest(cls: type) -> str:
     """Return the sha256 over a plugin's module, the modules of its own package that it imports, and its prompts."""
     digest = hashlib.sha256()
     for name in sorted(_own_modules(cls.__module__)):
         digest.update(name.encode() + b"\0" + _source(name))
-    for prompt in getattr(cls, "prompts", ()):
+    for prompt in prompts_of(cls):
         digest.update(prompt.digest.encode())
     return digest.hexdigest()
 

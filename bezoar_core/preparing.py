@@ -9,6 +9,7 @@ from bezoar_core.errors import ConfigError, Fault
 from bezoar_core.fields import references
 from bezoar_core.lockfile import LockFile, write_lock
 from bezoar_core.plan import Plan
+from bezoar_core.plugins import prompts_of
 from bezoar_core.project import Project
 from bezoar_core.provenance import RECORDED
 from bezoar_core.sources import Source, parse
@@ -88,7 +89,7 @@ def _judges(plan: Plan, names: Collection[str]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name in sorted(names):
         judge = plan.registry.judges[name]
-        prompts = [prompt.digest for prompt in getattr(judge.owned.cls, "prompts", ())]
+        prompts = [prompt.digest for prompt in prompts_of(judge.owned.cls)]
         found[name] = {"model": judge.plugin.model.name, "use": judge.owned.name, "prompts": " ".join(prompts)}
     return found
 

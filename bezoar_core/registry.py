@@ -10,12 +10,13 @@ from typing import Annotated, Literal, TypeVar
 from annotated_types import Ge, Le
 
 from bezoar_core.errors import BezoarError, ConfigError, Fault, nearest
+from bezoar_core.fields import marks
 from bezoar_core.interfaces import Client, Judge
 from bezoar_core.plugins import STEP_KINDS, Kind, Owned, Plugins
 from bezoar_core.schema import check, keys, unknown_keys
 from bezoar_core.sources import parse
-from bezoar_core.types import Json, NonNegativeFloat, PositiveInt
-from bezoar_core.yaml_tree import Spot, Tree, apply_profile, apply_set, read_tree
+from bezoar_core.types import FilePath, Json, NonNegativeFloat, PositiveInt, SecretText
+from bezoar_core.yaml_tree import Spot, Tree, apply_profile, apply_set, read_tree, variables
 
 T = TypeVar("T")
 
@@ -258,6 +259,7 @@ class _Reader:
         if owned is None:
             return None
         fields = {key: value for key, value in data.items() if key != "use"}
+        self._check_marked(owned.cls, fields, spot)
         plugin = self.entry(owned.cls, fields, spot)
         return JudgeEntry(name=name, owned=owned, fields=fields, plugin=plugin) if isinstance(plugin, Judge) else None
 
@@ -286,6 +288,18 @@ class _Reader:
         if source.scheme in {"file", "random"} and not (self.root / source.name).exists():
             self._fault((*spot, "source"), f"`{source.name}` does not exist", "paths start from the registry's folder")
 
+    def _check_marked(self, cls: type, fields: Mapping[str, Json], spot: Spot) -> None:
+        """Find a secret written out, and a local path that is not there."""
+        for name, found in marks(cls).items():
+            value = fields.get(name)
+            if not isinstance(value, str) or not value:
+                continue
+            if any(isinstance(mark, SecretText) for mark in found) and not any(True for _ in variables(value)):
+                tip = "write `${NAME}` and set that variable: a registry is committed and shared"
+                self._fault((*spot, name), f"`{name}` holds a secret in clear", tip)
+            if any(isinstance(mark, FilePath) for mark in found) and not (self.root / value).exists():
+                self._fault((*spot, name), f"`{value}` does not exist", "paths start from the registry's folder")
+
     def _plugin(self, key: str, name: Json, kinds: Sequence[Kind], spot: Spot) -> Owned | None:
         if not isinstance(name, str):
             self._fault(spot, f"`{key}` is required: the name of a {' or '.join(kinds)}")
@@ -304,6 +318,7 @@ class _Reader:
         shared, own = keys(common), keys(owned.cls)
         self.faults.extend(unknown_keys(data, [*shared, *own], spot, self.tree))
         fields = {key: value for key, value in data.items() if key in own}
+        self._check_marked(owned.cls, fields, spot)
         made = check(common, {k: v for k, v in data.items() if k in shared}, spot, self.tree, self.faults)
         return made, check(owned.cls, fields, spot, self.tree, self.faults), fields
 

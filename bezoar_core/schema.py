@@ -48,7 +48,7 @@ def check(cls: type[T], data: Mapping[str, Json], spot: Spot, tree: Tree, faults
         for detail in error.errors(include_url=False, include_input=False):
             here = _spot(detail["loc"], dict(data))
             if detail["type"] in {"missing", "missing_argument"}:
-                here, message = (), f"`{detail['loc'][-1]}` is required"
+                here, message = _spot(detail["loc"][:-1], dict(data)), f"`{detail['loc'][-1]}` is required"
             else:
                 message = f"`{here[-1] if here else spot[-1]}`: {_lower(detail['msg'])}"
             if message not in found.setdefault(here, []):
@@ -60,7 +60,7 @@ def check(cls: type[T], data: Mapping[str, Json], spot: Spot, tree: Tree, faults
 
 def _joined(here: Spot, messages: list[str]) -> list[str]:
     """Put the alternatives of a union into one sentence; required keys stay apart."""
-    if not here:
+    if not here or messages[0].endswith("is required"):
         return messages
     first, *rest = messages
     return [" or ".join([first, *(m.partition(": ")[2] for m in rest)])]

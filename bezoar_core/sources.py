@@ -63,7 +63,7 @@ def parse(text: str, kind: Kind = "model") -> Source:
     scheme, colon, rest = text.partition(":")
     known = next((s for s in _SCHEMES if s == scheme), None)
     if known is None or not colon:
-        tip = nearest(scheme, [f"{s}:" for s in _SCHEMES])
+        tip = nearest(scheme, _SCHEMES)
         raise BezoarError(f"`{text}` is no source", tip=tip)
     if known in ("random", "file"):
         if not rest:

@@ -54,7 +54,7 @@ class JudgeSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSpec:
-    """One node's work order; paths are absolute."""
+    """One node's work order; paths are absolute. `read` says whether another node reads its output."""
 
     node: str
     step: str
@@ -71,6 +71,7 @@ class StepSpec:
     run: str
     budget: float | None
     subject: str | None = None
+    read: bool = True
     inputs: list[Input] = field(default_factory=list)
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,21 +10,20 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from bezoar_core.commands.registry_options import command_line
 from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
 from bezoar_core.types import Json
 
 
-def print_summary(plan: Plan, record: RunRecord, options: Namespace) -> None:
-    """Print the summary, and leave the same text in the run's folder as `summary.txt`."""
+def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> None:
+    """Print the summary, and leave it in the run's folder; `again` and `release` are the commands to go on with."""
     artifacts = {n: s.artifact for n, s in plan.states().items() if s.artifact and n in record.nodes}
     with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
         for console in (Console(), Console(file=file, width=140)):
             for part in _parts(plan, record, artifacts):
                 console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
-            for line in _next(plan, record, options):
+            for line in _next(plan, record, artifacts, again, release):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -100,11 +98,28 @@ def _agreement(artifact: Artifact) -> str:
     return f"\n`{artifact.manifest.step}`: the judge {shares}, kappa {kappa:.2f} ({low:.2f} to {high:.2f}): {verdict}"
 
 
-def _next(plan: Plan, record: RunRecord, options: Namespace) -> Iterator[str]:
+def _short(plan: Plan, artifacts: Mapping[str, Artifact]) -> Iterator[str]:
+    """Say which steps made fewer rows than wanted, and how to get more."""
+    for name, artifact in artifacts.items():
+        counts, plugin = artifact.manifest.counts, plan.nodes[name].step.plugin
+        kept, wanted = counts.get("kept"), getattr(plugin, "count", None)
+        look = f"`bezoar show {name} --dropped` shows why rows were dropped"
+        if not isinstance(kept, int) or artifact.manifest.kind not in {"scheme", "filter"}:
+            continue
+        if isinstance(wanted, int) and kept < wanted:
+            yield f"`{name}` made {kept} of {wanted} rows: give it more tasks or seeds and run again; {look}"
+        elif kept < _total(counts["dropped"]) and "labelled" not in artifact.manifest.metrics:
+            total = kept + _total(counts["dropped"])
+            yield f"`{name}` let {kept} of {total} rows pass: raise `count` before it; {look}"
+
+
+def _next(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], again: str, release: str) -> Iterator[str]:
     registry = plan.registry
-    yield f"\nlogs, events and this summary: {_relative(record.path)}"
+    yield ""
+    yield from _short(plan, artifacts)
+    yield f"logs, events and this summary: {_relative(record.path)}"
     if record.error is not None:
-        yield f"to go on after the fault below: {command_line(options, 'run')}"
+        yield f"to go on after the fault below: {again}"
         return
     toys = [name for name, model in registry.models.items() if model.settings.local and _toy(model.source)]
     if toys and not registry.profiles:
@@ -113,7 +128,7 @@ def _next(plan: Plan, record: RunRecord, options: Namespace) -> Iterator[str]:
             "`bezoar plan registry.yaml --profile paper` shows the paper's recipe"
         )
     if registry.release:
-        yield f"next: {command_line(options, 'release')} --dry-run   (writes .bezoar/release/)"
+        yield f"next: {release}   (writes .bezoar/release/)"
 
 
 def _toy(source: str | None) -> bool:

@@ -20,7 +20,7 @@ import pytest
 from bezoar_core.errors import RequestFailed
 from bezoar_core.fields import marks
 from bezoar_core.interfaces import Benchmark, Client, Filter, Judge, Scheme, Stage
-from bezoar_core.plugins import Kind, Owned
+from bezoar_core.plugins import FIELDS, Kind, Owned, prompts_of
 from bezoar_core.records import Completion, Message, Request, Sampling
 from bezoar_core.types import ModelRef
 
@@ -140,13 +140,8 @@ def check_contract(owned: Owned) -> None:
         actual = list(inspect.signature(getattr(cls, name)).parameters)
         assert actual == expected, f"{cls}.{name} takes {actual}, the protocol {expected}"
     assert set(marks(cls)) == {f.name for f in dataclasses.fields(cls)}, f"{cls} has a field without a type"
-    for prompt in getattr(cls, "prompts", ()):
+    for prompt in prompts_of(cls):
         assert prompt.text.strip(), f"{prompt.path} is empty"
         filled = prompt.fill(**dict.fromkeys(prompt.slots, "x"))
         assert "{{" not in filled, f"{prompt.path} leaves a slot open"
-    if owned.kind == "scheme":
-        assert "count" in marks(cls), f"{cls} needs the field `count`"
-    if owned.kind == "stage":
-        assert {"model", "data"} <= set(marks(cls)), f"{cls} needs the fields `model` and `data`"
-    if owned.kind == "benchmark":
-        assert "models" in marks(cls), f"{cls} needs the field `models`"
+    assert set(FIELDS[owned.kind]) <= set(marks(cls)), f"{cls} needs the fields {FIELDS[owned.kind]}"

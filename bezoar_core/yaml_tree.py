@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,21 +22,20 @@ WHOLE_ENTRY = ("use", "client", "source")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats (`3e-4`) and booleans (`true`, `false` alone)."""
+    """YAML 1.2's scalars: `3e-4` is a number; `no`, `010x`, `1:30` and dates are text."""
 
 
+_SCALARS = {
+    "bool": (r"true|false", "tf"),
+    "int": (r"[-+]?(0|[1-9]\d*)", "-+0123456789"),
+    "float": (r"[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)", "-+.0123456789"),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}
-    ]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|false"), list("tf"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
-)
+for _name, (_pattern, _first) in _SCALARS.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"({_pattern})$"), list(_first))
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,19 @@ def read_tree(path: Path) -> Tree:
     return Tree(data if isinstance(data, dict) else {}, places)
 
 
-def _plain(node: yaml.Node, spot: Spot, name: str, places: dict[Spot, str], faults: list[Fault]) -> Json:
+def _plain(
+    node: yaml.Node,
+    spot: Spot,
+    name: str,
+    places: dict[Spot, str],
+    faults: list[Fault],
+    around: tuple[yaml.Node, ...] = (),
+) -> Json:
     places.setdefault(spot, _at(node, name))
+    if any(node is outer for outer in around):
+        faults.append(Fault(_at(node, name), "an alias stands inside what it stands for"))
+        return None
+    around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Json] = {}
         for key_node, value_node in node.value:
@@ -87,11 +98,13 @@ def _plain(node: yaml.Node, spot: Spot, name: str, places: dict[Spot, str], faul
             if key in result:
                 faults.append(Fault(_at(key_node, name), f"`{key}` is given twice"))
             places[(*spot, key)] = _at(key_node, name)
-            result[key] = _plain(value_node, (*spot, key), name, places, faults)
+            result[key] = _plain(value_node, (*spot, key), name, places, faults, around)
         return result
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(child, (*spot, i), name, places, faults) for i, child in enumerate(node.value)]
+        return [_plain(child, (*spot, i), name, places, faults, around) for i, child in enumerate(node.value)]
     value = _Loader("").construct_object(node, deep=True)
+    if isinstance(value, float) and not isfinite(value):
+        faults.append(Fault(_at(node, name), f"`{node.value}` is not a finite number"))
     if value is None or isinstance(value, bool | int | float | str):
         return value
     faults.append(Fault(_at(node, name), f"`{node.value}` is neither text, number, true, false nor null"))
@@ -152,7 +165,10 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
         raise ConfigError([Fault(where, f"`{text}` is not YAML")]) from None
     places = dict(tree.places)
     spot: Spot = tuple(path.split("."))
-    value = _plain(node, spot, where, {}, []) if node else None
+    faults: list[Fault] = []
+    value = _plain(node, spot, where, {}, faults) if node else None
+    if faults:
+        raise ConfigError([Fault(where, fault.message) for fault in faults])
     for old in [p for p in places if p[: len(spot)] == spot]:
         del places[old]
     places[spot] = where

@@ -47,11 +47,10 @@ model, and the name of a scheme or filter is a dataset. So the order of the step
 the file does not matter.
 
 **Environment.** `${NAME}` in a value stands for an environment variable. It is replaced inside the step's process and
-nowhere else. Where it is not set, `check` and `plan` warn and `run` stops, if a step it was asked to make reaches the
-entry.
+written nowhere. Where it is not set, `check` and `plan` warn, and `run` stops if a step it was asked to make reaches
+the entry.
 
-**Numbers and words.** YAML 1.2: `3e-4` is a number, `true` and `false` are the only booleans, `no`, `on` and dates are
-text.
+**Numbers and words.** `3e-4` is a number, `true` and `false` are the only booleans, `no`, `on` and dates are text.
 
 **Paths** are relative to the registry's folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ def project(options: Namespace, *, upgrade: bool = False) -> Project:
 
 def command_line(options: Namespace, command: str) -> str:
     """Return the command line that names the same project, for a tip."""
-    parts = ["bezoar", command, str(options.registry)]
-    parts += [f"--profile {name}" for name in options.profile]
-    parts += [f"--set {assignment}" for assignment in options.set]
+    parts = ["bezoar", command, shlex.quote(str(options.registry))]
+    parts += [f"--profile {shlex.quote(name)}" for name in options.profile]
+    parts += [f"--set {shlex.quote(assignment)}" for assignment in options.set]
     return " ".join(parts)

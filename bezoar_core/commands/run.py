@@ -62,7 +62,8 @@ class Run:
             run = new_run(project.state)
             with Display(plan, selected) as display:
                 record = asyncio.run(Runner(plan, run, selected, options.rerun, budget, display.watch).go())
-        print_summary(plan, record, options)
+        again = registry_options.command_line(options, "run")
+        print_summary(plan, record, again, registry_options.command_line(options, "release") + " --dry-run")
         if record.error is not None:
             raise record.error
         left = [name for name, node in record.nodes.items() if node.status == "skipped"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 
 _BURST = 0.05
 _BIN = 0.1
@@ -57,13 +58,31 @@ class Meter:
             self._bins.popleft()
 
 
+@dataclass
+class _Count:
+    """Requests answered and turned away."""
+
+    answered: int = 0
+    rejected: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.answered + self.rejected
+
+    @property
+    def share(self) -> float:
+        return self.rejected / max(1, self.all)
+
+
 class Pace:
     """Follows the unknown rate a server allows.
 
     After a rejection it goes a little below what was let through, then slowly up again as a cubic of the time (Ha, Rhee
-    and Xu, "CUBIC", 2008, for TCP windows); once well above the last limit without a rejection, the limit must have been
-    raised, and it doubles every half second. Rejections that do not become fewer when it slows down are no matter of
-    pace: for a while it takes them as they come.
+    and Xu, "CUBIC", 2008, for TCP windows); once well above the last limit without a rejection, the limit must have
+    been raised, and it doubles every half second. Below 50 requests a second all this takes as many requests instead.
+
+    Rejections that come again right after it slowed down, three times on end, have nothing to do with pace: it goes
+    back to where it was and takes them as they come for a while.
     """
 
     _UNDER = 0.97
@@ -71,47 +90,41 @@ class Pace:
     _SURE = 2.0
     _DOUBLE = 0.5
     _LEAST = 1 / 60
+    _EARLY = 0.8
     _TOLERANT = 10.0
+    _IN_VAIN = 3
 
     def __init__(self, answered: float, now: float) -> None:
-        self._from = max(self._LEAST, answered * self._UNDER)
-        self._since = self._epoch = now
+        self._tolerated, self._tolerant_until = 0.0, now
+        self._in_vain, self._sound = 0, 0.0
+        self._go_on(answered * self._UNDER, 1.0, now)  # a first guess, perhaps of the server's very first second
         self._bucket = Bucket(self._from, now)
-        self._through = self._turned_away = 0
-        self._before: tuple[float, float] | None = None  # the rate before it was last cut, and the share rejected then
-        self._tolerated = 0.0
-        self._tolerant_until = now
 
     def answered(self, sent: float) -> None:
         """Count a reply."""
-        if sent >= self._epoch:
-            self._through += 1
+        if sent >= self._since:
+            self._count.answered += 1
+            if sent < self._since + self._EARLY * self._unit:
+                self._early.answered += 1
 
     def rejected(self, answered: float, sent: float, now: float) -> None:
         """Count a rejection; those of requests `sent` before the last cut are of the same overshoot, and no news."""
-        if sent < self._epoch:
+        if sent < self._since:
             return
-        self._turned_away += 1
-        count = self._through + self._turned_away
-        share = self._turned_away / count
-        if not ((count >= 30 and now - self._epoch >= 1) or (count >= 10 and share > 0.5)):
+        self._count.rejected += 1
+        if sent < self._since + self._EARLY * self._unit:
+            self._early.rejected += 1
+        flooded = self._count.share > 0.5
+        if self._count.all < 10 or (now - self._since < self._unit and not flooded):
             return
-        if now < self._tolerant_until and share <= self._tolerated:
-            self._start(now)
-        elif self._before is not None and self._turned_away >= 3 and self._before[1] / 2 < share < 0.3:
-            self._tolerated, self._tolerant_until = 1.5 * share + 0.02, now + self._TOLERANT
-            self._from, self._since, self._before = self._before[0], now - self._SURE, None
-            self._start(now)
+        if now < self._tolerant_until and self._count.share <= self._tolerated:
+            self._go_on(self.rate(now), self._unit, now)
         else:
-            rate = self.rate(now)
-            self._before = rate, share
-            let_through = min(rate * (1 - share), answered) if answered >= 1 else rate * max(0.5, 1 - share)
-            self._from, self._since = max(self._LEAST, let_through * self._UNDER), now
-            self._start(now)
+            self._cut(answered, flooded, now)
 
     def rate(self, now: float) -> float:
         """Return requests a second."""
-        clean = now - self._since
+        clean = (now - self._since) / self._unit
         creeping = min(clean, self._SURE)
         creep = 1.0 + self._CREEP * creeping * creeping * creeping
         doublings = min(30.0, max(0.0, (clean - self._SURE) / self._DOUBLE))
@@ -126,5 +139,19 @@ class Pace:
         """Count a request that leaves."""
         self._bucket.take(1)
 
-    def _start(self, now: float) -> None:
-        self._epoch, self._through, self._turned_away = now, 0, 0
+    def _cut(self, answered: float, flooded: bool, now: float) -> None:
+        rate, share = self.rate(now), self._count.share
+        self._in_vain = self._in_vain + 1 if self._early.rejected and not flooded else 0
+        if self._in_vain == 0:
+            self._sound = rate
+        if self._in_vain >= self._IN_VAIN:
+            self._in_vain, self._tolerated, self._tolerant_until = 0, 1.5 * share + 0.02, now + self._TOLERANT
+            self._go_on(self._sound, 1.0, now)
+            return
+        let_through = min(rate * (1 - share), answered) if answered >= 1 else rate * max(0.5, 1 - share)
+        self._go_on(let_through * self._UNDER, min(60.0, max(1.0, 50 / max(1.0, let_through))), now)
+
+    def _go_on(self, rate: float, unit: float, now: float) -> None:
+        """Start from `rate` and count anew; `unit` is how many seconds a second of the growth takes."""
+        self._from, self._unit, self._since = max(self._LEAST, rate), unit, now
+        self._count, self._early = _Count(), _Count()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from bezoar_core.errors import RequestFailed, StepFailed, Transient
 
 TRIES: Mapping[str, int] = {"rate_limit": 24, "overloaded": 10, "server": 8, "connection": 8, "timeout": 4, "reply": 6}
-"""Failures of one kind (`Transient.kind`) that end a request: being turned away costs nothing, a lost reply is paid for."""
+"""Failures of one `Transient.kind` that end a request: being turned away costs nothing, a lost reply is paid for."""
 
 HOPELESS = frozenset({"auth", "model", "quota"})
 """Kinds of `RequestFailed` that every further request would meet too: the step ends instead of dropping each row."""

@@ -29,6 +29,8 @@ class ChatFormat:
 
     def segments(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         """Return the segments; their joined text is what the template renders."""
+        if not messages:
+            raise BezoarError("the conversation has no user turn", tip="give at least one `user` message")
         return _split(self.tokenizer, messages)
 
     def template(self) -> str:

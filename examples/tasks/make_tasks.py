@@ -1,7 +1,7 @@
 """Write `sort_mc.jsonl` and `copy_gen.jsonl`, the items of the two example benchmarks.
 
-Run `python examples/tasks/make_tasks.py`. Each task has 6 families of 20 items, five at each of four levels of difficulty. Every answer is computed here, none is
-typed; the same seed gives the same bytes.
+Run `python examples/tasks/make_tasks.py`. Each task has 6 families of 20 items, five at each of four levels of
+difficulty. Every answer is computed here, none is typed; the same seed gives the same bytes.
 """
 
 import json

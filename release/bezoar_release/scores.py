@@ -9,8 +9,9 @@ from bezoar_core.errors import BezoarError
 from bezoar_core.fields import references
 from bezoar_core.registry import Registry
 from bezoar_core.types import Json, JudgeRef, ModelRef
+from bezoar_release.figures import figure_names
 from bezoar_release.history import History
-from bezoar_release.record import Plain, Record, at, inside, plain, read_record, text
+from bezoar_release.record import Plain, Record, at, inside, plain, read_record, text, whole
 from bezoar_release.training import settings
 
 
@@ -26,13 +27,21 @@ class Judging:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One model's score, and how many of its items were not scored, by reason."""
+
+    record: Record
+    missing: Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Line:
-    """One figure of a benchmark over the models: a score record each, in the order of `Results.models`."""
+    """One figure of a benchmark over the models, in the order of `Results.models`; None where one was not measured."""
 
     task: str
     shots: int | None
     metric: str
-    scores: Sequence[Record | None]
+    scores: Sequence[Measured | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +61,13 @@ def results(history: History, benchmark: str, model: str) -> Results:
     entry = history.registry.steps[benchmark]
     record = read_record(history.file(benchmark, "scores.json"), f"{benchmark}.scores")
     names = [ref.name for field, ref in references(entry.plugin) if field == "models"]
-    table: dict[tuple[str, int | None, str], dict[str, Record]] = {}
+    table: dict[tuple[str, int | None, str], dict[str, Measured]] = {}
     for index in range(len(record)):
         score = inside(record, index)
         key = (text(score, "task"), shots(score), text(score, "metric"))
-        table.setdefault(key, {})[text(score, "model")] = score
+        missing = inside(score, "missing")
+        counts = [(reason, whole(missing, reason)) for reason in figure_names(entry.owned.name, missing)]
+        table.setdefault(key, {})[text(score, "model")] = Measured(record=score, missing=counts)
     if not any(model in scores for scores in table.values()):
         raise BezoarError(
             f"`{benchmark}` compared `{model}` and has no score of it", where=str(history.folder(benchmark))
@@ -111,7 +122,7 @@ def model_index(name: str, model: str, tables: Sequence[Results]) -> list[Mappin
         place = table.models.index(model)
         for line in table.lines:
             score = line.scores[place]
-            value = plain(score["value"]) if score is not None else None
+            value = plain(score.record["value"]) if score is not None else None
             if value is None:
                 continue
             dataset: dict[str, Json] = {"name": line.task, "type": table.plugin}

@@ -56,7 +56,7 @@ def _stage(history: History, name: str) -> Stage:
     metrics = inside(record, "metrics")
     names = figure_names(plugin, metrics, heldout=bool(heldout))
     paired = dict.fromkeys(n.removesuffix(f"_{m}") for n in names for m in _MOMENTS[:2] if n.endswith(f"_{m}"))
-    changes = [_change(metrics, pair, plugin) for pair in paired]
+    changes = [_change(metrics, pair, f"{pair}_merged" in names, plugin) for pair in paired]
     return Stage(
         step=name,
         plugin=plugin,
@@ -70,13 +70,12 @@ def _stage(history: History, name: str) -> Stage:
     )
 
 
-def _change(metrics: Record, name: str, plugin: str) -> Change:
-    merged = f"{name}_merged"
+def _change(metrics: Record, name: str, merged: bool, plugin: str) -> Change:
     return Change(
         label=label(name, plugin),
         before=number(metrics, f"{name}_before"),
         after=number(metrics, f"{name}_after"),
-        merged=number(metrics, merged) if merged in metrics else None,
+        merged=number(metrics, f"{name}_merged") if merged else None,
     )
 
 

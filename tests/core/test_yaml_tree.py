@@ -32,6 +32,10 @@ def test_every_value_knows_its_line_and_column(tmp_path: Path) -> None:
         ("true", True),
         ("2026-01-01", "2026-01-01"),
         ("~", None),
+        ("1:30", "1:30"),
+        ("010", "010"),
+        ("-7", -7),
+        ("+.5", 0.5),
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object) -> None:
@@ -45,6 +49,8 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object)
         ("a: [1\n", "not YAML"),
         ("- 1\n", "must be a mapping"),
         ("a: !!binary aGk=\n", "neither text, number"),
+        ("a: 1e400\n", "not a finite number"),
+        ("a: &x [*x]\n", "an alias stands inside"),
     ],
 )
 def test_what_is_no_registry_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
@@ -86,7 +92,7 @@ def test_a_profile_merges_replaces_and_removes(tmp_path: Path) -> None:
 
 
 def test_an_unknown_profile_is_named_with_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown profile `smal` .*`small`"):
+    with pytest.raises(ConfigError, match=r"unknown profile `smal` .*`small`"):
         apply_profile(tree(tmp_path, PROFILED), "smal")
 
 

@@ -121,9 +121,9 @@ def test_over_long_rows_repeat_no_sentence(name: str) -> None:
 
 def test_the_broken_rows_are_broken_in_two_ways() -> None:
     dolly = [row for row in read("dolly.jsonl") if broken("dolly.jsonl", row)]
-    assert {(row["instruction"] == "", row["response"].isspace()) for row in dolly} == {(True, False), (False, True)}
+    assert {(row["instruction"] == "", row["instruction"].isspace()) for row in dolly} == {(True, False), (False, True)}
     flan = [row for row in read("flan.jsonl") if broken("flan.jsonl", row)]
-    assert {(row["inputs"] == "", row["targets"] == "") for row in flan} == {(True, False), (False, True)}
+    assert {(row["inputs"] == "", row["inputs"].isspace()) for row in flan} == {(True, False), (False, True)}
     chosen = [turns(row["chosen"]) for row in read("hh.jsonl") if broken("hh.jsonl", row)]
     assert sorted([speaker for speaker, _ in spoken] for spoken in chosen) == [
         ["Human", "Assistant"],
@@ -212,7 +212,7 @@ def test_heldout_has_24_short_clean_rows_for_each_stage() -> None:
 def questions(name: str) -> list[str]:
     """List what is asked in each row: the instruction, the inputs, or the dialogue up to its last reply."""
     asked = [row.get("instruction") or row.get("inputs") or row.get("chosen", "") for row in read(name)]
-    return [squashed(text.rpartition("\n\nAssistant:")[0] or text) for text in asked if text]
+    return [squashed(text.rpartition("\n\nAssistant:")[0] or text) for text in asked if text.strip()]
 
 
 def test_no_question_is_asked_twice_in_all_files() -> None:

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from runs.artifact_contents import artifact_contents
+from runs.tiny_project import copy_project
 
 from bezoar_core.ledger.segment import scan
-from bezoar_core.testing import BezoarProject
 
-ROOT = Path(__file__).parents[2]
 KILLS = 20
-
-
-def copy_project(folder: Path) -> BezoarProject:
-    folder.mkdir()
-    shutil.copy(ROOT / "registry.yaml", folder)
-    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-    return BezoarProject(folder)
 
 
 def ledger_keys(state: Path) -> list[bytes]:
@@ -48,7 +40,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
         process = killed.start("run", "--profile", "tiny")
         try:
             process.wait(moments.uniform(0.02, 0.5) * span)
-        except Exception:
+        except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         for path in (state / "artifacts").glob("*/manifest.json"):

@@ -239,7 +239,7 @@ async def test_another_model_may_compare() -> None:
     def answer(request: Request) -> Reply:
         if is_evolution(request):
             return "Ask more about thing 0."
-        return "Not Equal" if is_equality(request) else "All about it."
+        return "Not Equal" if is_equality(request) else "All about things."
 
     ask = ScriptedAsk(answer)
     made = await run_scheme(scheme, ROWS[:1], ask)

@@ -132,7 +132,7 @@ def read(reply: str, *, answer: str = "", whole: bool = True) -> Scored | Unpars
     reply without a status that opens with an apology or with "I cannot" is a refusal.
     """
     lines = [line.strip() for line in _FENCE.sub("", _BLOCK.sub("", reply)).split("\n") if line.strip()]
-    if not whole and lines and not _REASON.fullmatch(lines[-1]):
+    if not (whole or reply.endswith("\n")) and lines and not _REASON.fullmatch(lines[-1]):
         lines.pop()
     for place in reversed(range(len(lines))):
         if _STATUS_LINE.fullmatch(lines[place]) and not _stands_in(answer, lines[place:]):

@@ -53,9 +53,12 @@ def log_likelihoods(model: PreTrainedModel, examples: Sequence[Example]) -> list
             following = [torch.tensor([*row.labels[1:], -100]) for row in rows]
             labels = pad_sequence(following, batch_first=True, padding_value=-100)
             mask = pad_sequence([torch.ones(len(row.ids), dtype=torch.long) for row in rows], batch_first=True)
-            ids, labels, mask = (part.to(model.device) for part in (ids, labels, mask))
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits.flatten(0, 1).float()
-            losses = cross_entropy(logits, labels.flatten(), reduction="none", ignore_index=-100)
+            # the logits of a prompt that is not learned would cost more than all its layers
+            scored = (labels != -100).any(0).nonzero().flatten()
+            labels = labels[:, scored].to(model.device)
+            ids, mask, scored = (part.to(model.device) for part in (ids, mask, scored))
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=scored).logits
+            losses = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none", ignore_index=-100)
             for place, value in zip(batch, losses.view(labels.shape).double().sum(1).tolist(), strict=True):
                 found[place] = -value
     model.train(training)

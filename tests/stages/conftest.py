@@ -1,0 +1,98 @@
+"""A chain of four stages on the tiny model, trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from local_models import TINY, local_model
+from stage_runs import DATA, MODEL, Gradients, Trained, instructions, preferences, train, watched_gradients
+
+from bezoar_core.records import ModelDir
+from bezoar_plugins.stages.dpo import Dpo
+from bezoar_plugins.stages.sft import Sft
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # peft asks transformers for a property by its former name
+    ignored = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+    for item in items:
+        item.add_marker(ignored)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Keep torch to one thread: two only wait for one another over a model this small."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """base -> sft -> orca -> hh-sft -> dpo, and the gradients of each."""
+
+    base: ModelDir
+    sft: Trained
+    orca: Trained
+    hh: Trained
+    dpo: Trained
+    gradients: dict[str, Gradients]
+
+
+@pytest.fixture(scope="session")
+def tiny(cache: object) -> ModelDir:
+    """Return the tiny model with random weights, prompted in OpenBezoar's form."""
+    return local_model(TINY, "openbezoar")
+
+
+@pytest.fixture(scope="session")
+def chain(tiny: ModelDir, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Train the chain."""
+    folder = tmp_path_factory.mktemp("chain")
+    gradients: dict[str, Gradients] = {}
+
+    def run(name: str, stage: Sft | Dpo, start: ModelDir, hh: bool) -> Trained:
+        rows = preferences if hh else instructions
+        with watched_gradients() as gradients[name]:
+            return train(stage, start, rows(0, 10), rows(10, 24), folder / name)
+
+    sft = run("sft", tiny_sft(), tiny, hh=False)
+    orca = run("orca", tiny_sft(learning_rate=3e-3), sft.model, hh=False)
+    hh = run("hh", tiny_sft(), orca.model, hh=True)
+    dpo = run("dpo", tiny_dpo(), hh.model, hh=True)
+    return Chain(tiny, sft, orca, hh, dpo, gradients)
+
+
+def tiny_sft(learning_rate: float = 1e-2) -> Sft:
+    """Return SFT as it suits the tiny model."""
+    return Sft(
+        model=MODEL,
+        data=DATA,
+        heldout=DATA,
+        quantise="nf4",
+        max_steps=12,
+        epochs=6,
+        batch_size=4,
+        gradient_accumulation=1,
+        learning_rate=learning_rate,
+    )
+
+
+def tiny_dpo(learning_rate: float = 1e-2) -> Dpo:
+    """Return DPO as it suits the tiny model."""
+    return Dpo(
+        model=MODEL,
+        data=DATA,
+        heldout=DATA,
+        quantise="nf4",
+        max_steps=12,
+        epochs=6,
+        batch_size=4,
+        gradient_accumulation=1,
+        learning_rate=learning_rate,
+    )
