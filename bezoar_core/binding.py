@@ -14,7 +14,7 @@ from bezoar_core.fields import marks
 from bezoar_core.interfaces import Benchmark, Client, Judge, LocalClient
 from bezoar_core.plugins import STEP_KINDS, Plugins
 from bezoar_core.records import Adapter, ModelDir, Row, RowsDir
-from bezoar_core.registry import DatasetKeys
+from bezoar_core.registry import DatasetKeys, patterns_of
 from bezoar_core.rows import read_parquet, read_rows, require, write_rows
 from bezoar_core.schema import check, keys
 from bezoar_core.sources import Sources, parse
@@ -53,7 +53,7 @@ class Workshop:
             return read_parquet(Path(spec.parquet))
         chosen = DatasetKeys(**spec.keys)  # type: ignore[arg-type] # checked when the registry was read
         return read_rows(
-            self.sources.fetch(parse(chosen.source, "dataset")),
+            self.sources.fetch(parse(chosen.source, "dataset"), patterns_of(chosen)),
             name=chosen.source.removeprefix("file:"),
             subset=chosen.subset,
             files=chosen.files,

@@ -68,7 +68,7 @@ async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, report:
         report({"kept": len(kept), "dropped": len(dropped)})
     counts = _counts(kept, dropped)
     _bear(spec, [d for d in dropped if d.reason == REQUEST_FAILED], len(kept) + len(dropped))
-    write_rows(out / "dropped.parquet", [_with_reason(d) for d in dropped])
+    write_rows(out / "dropped.parquet", _alike([_with_reason(d) for d in dropped]))
     if not kept and spec.read:
         tip = f"the rows and their reasons are in {os.path.relpath(out / 'dropped.parquet')}"
         raise StepFailed(_nothing(spec, counts), where=f"steps.{spec.step}", tip=tip)
@@ -94,6 +94,17 @@ def _place(shop: Workshop, name: str) -> str:
 
 def _with_reason(dropped: Dropped | Drop) -> Row:
     return {**dropped.row, "drop_reason": dropped.reason, "drop_detail": dropped.detail}
+
+
+def _alike(rows: list[Row]) -> list[Row]:
+    """Write a column that holds several types as JSON text: rows are often dropped because they are odd."""
+    kinds: dict[str, set[type]] = {}
+    for row in rows:
+        for column, value in row.items():
+            if value is not None:
+                kinds.setdefault(column, set()).add(type(value))
+    odd = {column for column, found in kinds.items() if len(found) > 1}
+    return [{k: orjson.dumps(v).decode() if k in odd else v for k, v in row.items()} for row in rows]
 
 
 def _counts(kept: Sequence[Row], dropped: Sequence[Dropped | Drop]) -> dict[str, Json]:

@@ -12,6 +12,7 @@ from bezoar_core.plan import Plan
 from bezoar_core.plugins import prompts_of
 from bezoar_core.project import Project
 from bezoar_core.provenance import RECORDED
+from bezoar_core.registry import patterns_of
 from bezoar_core.sources import Source, parse
 from bezoar_core.types import JudgeRef
 from bezoar_core.yaml_tree import Spot, variables
@@ -70,19 +71,21 @@ def finding_line(plan: Plan, severity: str, path: Spot, message: str, tip: str) 
 
 def fetch(project: Project, plan: Plan, entries: Mapping[str, Collection[str]], say: Callable[[str], None]) -> None:
     """Fetch the sources not here yet, and write what they resolved to into the lock."""
-    for source in dict.fromkeys(_sources(plan, entries)):
+    for source, patterns in dict.fromkeys(_sources(plan, entries)):
         if plan.sources.identity(source) is None:
             say(f"fetching {source}")
-            plan.sources.fetch(source)
+        plan.sources.fetch(source, patterns)
     lock = project.lock
     judges = {**lock.judges, **_judges(plan, entries["judges"])}
     write_lock(project.root / "bezoar.lock", LockFile(lock.sources, _packages(), judges))
 
 
-def _sources(plan: Plan, entries: Mapping[str, Collection[str]]) -> Iterator[Source]:
+def _sources(plan: Plan, entries: Mapping[str, Collection[str]]) -> Iterator[tuple[Source, tuple[str, ...] | None]]:
     registry = plan.registry
-    yield from (parse(s) for name in sorted(entries["models"]) if (s := registry.models[name].source))
-    yield from (parse(registry.datasets[name].source, "dataset") for name in sorted(entries["datasets"]))
+    yield from ((parse(s), None) for name in sorted(entries["models"]) if (s := registry.models[name].source))
+    for name in sorted(entries["datasets"]):
+        entry = registry.datasets[name]
+        yield parse(entry.source, "dataset"), patterns_of(entry)
 
 
 def _judges(plan: Plan, names: Collection[str]) -> dict[str, dict[str, str]]:

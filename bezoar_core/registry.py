@@ -73,6 +73,13 @@ class DatasetKeys:
     hub_id: str | None = None
 
 
+def patterns_of(keys: DatasetKeys) -> tuple[str, ...] | None:
+    """Return which files of a repository hold the dataset, so that nothing else is downloaded; None for all."""
+    if keys.files is None:
+        return (f"{keys.subset}/*",) if keys.subset else None
+    return (f"{keys.subset}/{keys.files}" if keys.subset else keys.files,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetEntry(DatasetKeys):
     """A dataset of the registry."""

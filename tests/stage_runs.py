@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TypeVar
 
 from bezoar_core.interfaces import Stage
 from bezoar_core.records import Adapter, Metrics, ModelDir, Row, RowsDir
 from bezoar_core.rows import write_rows
 from bezoar_core.types import DatasetRef, ModelRef
-
-T = TypeVar("T")
+from bezoar_plugins.stages.dpo import Dpo
+from bezoar_plugins.stages.sft import Sft
 
 MODEL = ModelRef("start")
 DATA = DatasetRef("rows")
 
-_THINGS = (
-    "rain bread maps bees chess paper tides wool salt clocks bridges tea glass owls soap kites coal violins ferns ink "
-    "ropes mills lamps frogs sugar trains snow apples boats silk corn drums rivers stamps"
-).split()
+_THINGS = (  # enough for a training and a held-out set
+    *("rain", "bread", "maps", "bees", "chess", "paper", "tides", "wool", "salt", "clocks", "bridges", "tea", "glass"),
+    *("owls", "soap", "kites", "coal", "violins", "ferns", "ink", "ropes", "mills", "lamps", "frogs", "sugar"),
+    *("trains", "snow", "apples", "boats", "silk", "corn", "drums", "rivers", "stamps"),
+)
 
 
 def instructions(first: int, count: int) -> list[Row]:
@@ -32,7 +32,7 @@ def instructions(first: int, count: int) -> list[Row]:
     return [
         {
             "instruction": f"Say in one sentence what is interesting about {thing}.",
-            "response": f"People have worked with {thing} for a long time, and every place has its own way with {thing}.",
+            "response": f"People have worked with {thing} for a long time, and each place has its own way with it.",
         }
         for thing in _THINGS[first : first + count]
     ]
@@ -48,6 +48,36 @@ def preferences(first: int, count: int) -> list[Row]:
         }
         for thing in _THINGS[first : first + count]
     ]
+
+
+def tiny_sft(learning_rate: float = 1e-2) -> Sft:
+    """Return SFT as it suits the tiny model."""
+    return Sft(
+        model=MODEL,
+        data=DATA,
+        heldout=DATA,
+        quantise="nf4",
+        max_steps=12,
+        epochs=6,
+        batch_size=4,
+        gradient_accumulation=1,
+        learning_rate=learning_rate,
+    )
+
+
+def tiny_dpo(learning_rate: float = 1e-2) -> Dpo:
+    """Return DPO as it suits the tiny model."""
+    return Dpo(
+        model=MODEL,
+        data=DATA,
+        heldout=DATA,
+        quantise="nf4",
+        max_steps=12,
+        epochs=6,
+        batch_size=4,
+        gradient_accumulation=1,
+        learning_rate=learning_rate,
+    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +156,7 @@ def watched_gradients() -> Iterator[Gradients]:
 
 
 def require_learned(gains: Sequence[float], gradients: Gradients) -> None:
-    """Raise `AssertionError` unless rows gain more than twice the standard error of their mean, with every gradient there."""
+    """Raise `AssertionError` unless rows gain more than twice the mean's standard error, with every gradient there."""
     mean, error = fmean(gains), stdev(gains) / sqrt(len(gains))
     assert mean > 2 * error, f"the mean gain a row is {mean:.4f}, its standard error {error:.4f}"
     assert gradients.tensors, "nothing was trained"
@@ -143,3 +173,15 @@ def margin_gains(trained: Trained) -> list[float]:
     """Return by how much each held-out pair's margin rose."""
     pairs = zip(trained.heldout("margin_before"), trained.heldout("margin_after"), strict=True)
     return [after - before for before, after in pairs]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """base -> sft -> orca -> hh-sft -> dpo, and the gradients of each."""
+
+    base: ModelDir
+    sft: Trained
+    orca: Trained
+    hh: Trained
+    dpo: Trained
+    gradients: dict[str, Gradients]

@@ -150,6 +150,8 @@ class Engine:
         except BaseException as error:
             if isinstance(error, Transient) and error.kind in _REJECTIONS:
                 limits.rejected(leave, error.retry_after)
+            elif isinstance(error, Transient | RequestFailed):
+                limits.answered(leave, 0)
             else:
                 limits.abandoned(leave)
             if isinstance(error, RequestFailed):

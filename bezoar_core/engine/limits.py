@@ -10,6 +10,7 @@ from bezoar_core.engine.pace import Bucket, Meter, Pace
 
 START = 32
 _MINUTE = 60.0
+_LOOK = 0.25
 
 
 class Pass(NamedTuple):
@@ -68,7 +69,7 @@ class Limits:
             raise
 
     def answered(self, leave: Pass, tokens: int | None) -> None:
-        """Count a request that got its reply; `tokens` is what it really used."""
+        """Count a request that the server let through; `tokens` is what it really used, None what was reserved."""
         now = self._loop.time()
         self._answered.add(now)
         if self._pace is not None:
@@ -84,13 +85,17 @@ class Limits:
         now = self._loop.time()
         answered = self._answered.rate(now)
         # while others are let through, only the rejected one waits as long as the server says
-        if retry_after and (self._pace is None or answered < self._pace.rate(now) / 2):
-            self._closed_until = max(self._closed_until, now + retry_after)
+        closed = retry_after and (self._pace is None or answered < self._pace.rate(now) / 2)
         if self._pace is None:
-            self._pace = Pace(answered, now)
+            # half of what was under way went through a round trip before, as far as is known
+            self._pace = Pace(max(answered, self._window / 2 / max(0.01, now - leave.at)), now)
             self._window = self._most
         else:
             self._pace.rejected(answered, leave.at, now)
+        if retry_after and closed:
+            until = max(self._closed_until, now + retry_after)
+            self._pace.hold(until - max(self._closed_until, now))
+            self._closed_until = until
         self.abandoned(leave)
 
     def abandoned(self, leave: Pass) -> None:
@@ -141,4 +146,5 @@ class Limits:
     def _wake_in(self, wait: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(wait, self._wake) if wait != float("inf") else None
+        # looked at again soon, since the pace may rise meanwhile
+        self._timer = self._loop.call_later(min(wait, _LOOK), self._wake) if wait != float("inf") else None

@@ -81,8 +81,8 @@ class Pace:
     and Xu, "CUBIC", 2008, for TCP windows); once well above the last limit without a rejection, the limit must have
     been raised, and it doubles every half second. Below 50 requests a second all this takes as many requests instead.
 
-    Rejections that come again right after it slowed down, three times on end, have nothing to do with pace: it goes
-    back to where it was and takes them as they come for a while.
+    Rejections that go on after two such cuts have nothing to do with pace: it goes back to where it was and takes them
+    as they come for a while.
     """
 
     _UNDER = 0.97
@@ -90,37 +90,33 @@ class Pace:
     _SURE = 2.0
     _DOUBLE = 0.5
     _LEAST = 1 / 60
-    _EARLY = 0.8
+    _EARLY = 40
+    _SOON = 0.8
     _TOLERANT = 10.0
-    _IN_VAIN = 3
+    _IN_VAIN = 4
 
     def __init__(self, answered: float, now: float) -> None:
         self._tolerated, self._tolerant_until = 0.0, now
         self._in_vain, self._sound = 0, 0.0
-        self._go_on(answered * self._UNDER, 1.0, now)  # a first guess, perhaps of the server's very first second
+        self._from = self._since = self._epoch = now
+        self._unit = 1.0
+        self._go(answered * self._UNDER, now)
         self._bucket = Bucket(self._from, now)
 
     def answered(self, sent: float) -> None:
         """Count a reply."""
-        if sent >= self._since:
-            self._count.answered += 1
-            if sent < self._since + self._EARLY * self._unit:
-                self._early.answered += 1
+        self._add(sent, 1, 0)
 
     def rejected(self, answered: float, sent: float, now: float) -> None:
-        """Count a rejection; those of requests `sent` before the last cut are of the same overshoot, and no news."""
-        if sent < self._since:
-            return
-        self._count.rejected += 1
-        if sent < self._since + self._EARLY * self._unit:
-            self._early.rejected += 1
+        """Count a rejection; `answered` is how many requests were answered within the last second."""
+        self._add(sent, 0, 1)
         flooded = self._count.share > 0.5
-        if self._count.all < 10 or (now - self._since < self._unit and not flooded):
+        if sent < self._epoch or self._count.all < 20 or (now - self._epoch < self._unit and not flooded):
             return
         if now < self._tolerant_until and self._count.share <= self._tolerated:
-            self._go_on(self.rate(now), self._unit, now)
+            self._go(self.rate(now), now, sure=True)
         else:
-            self._cut(answered, flooded, now)
+            self._judge(answered, flooded, now)
 
     def rate(self, now: float) -> float:
         """Return requests a second."""
@@ -139,19 +135,36 @@ class Pace:
         """Count a request that leaves."""
         self._bucket.take(1)
 
-    def _cut(self, answered: float, flooded: bool, now: float) -> None:
+    def hold(self, seconds: float) -> None:
+        """Do not take a silence of `seconds` for room to go faster."""
+        self._since += seconds
+        self._held += seconds
+
+    def _add(self, sent: float, answered: int, rejected: int) -> None:
+        """Count an outcome; those of requests `sent` before the last change say nothing about it."""
+        if sent >= self._epoch:
+            if self._count.all < self._EARLY or sent < self._epoch + self._SOON * self._unit:
+                self._early += rejected
+            self._count.answered += answered
+            self._count.rejected += rejected
+
+    def _judge(self, answered: float, flooded: bool, now: float) -> None:
         rate, share = self.rate(now), self._count.share
-        self._in_vain = self._in_vain + 1 if self._early.rejected and not flooded else 0
         if self._in_vain == 0:
             self._sound = rate
+        self._in_vain = self._in_vain + 1 if self._early and not flooded else 0
         if self._in_vain >= self._IN_VAIN:
             self._in_vain, self._tolerated, self._tolerant_until = 0, 1.5 * share + 0.02, now + self._TOLERANT
-            self._go_on(self._sound, 1.0, now)
-            return
-        let_through = min(rate * (1 - share), answered) if answered >= 1 else rate * max(0.5, 1 - share)
-        self._go_on(let_through * self._UNDER, min(60.0, max(1.0, 50 / max(1.0, let_through))), now)
+            self._go(self._sound, now, sure=True)
+        elif self._in_vain > 1:
+            self._go(self._from, now, self._unit)
+        else:
+            seen = max(answered, self._count.answered / max(0.05, now - self._epoch - self._held))
+            through = min(rate * max(0.25, 1 - share), max(seen, rate / 4))
+            self._go(through * self._UNDER, now, 1.0 if flooded else min(20.0, max(1.0, 50 / through)))
 
-    def _go_on(self, rate: float, unit: float, now: float) -> None:
+    def _go(self, rate: float, now: float, unit: float = 1.0, *, sure: bool = False) -> None:
         """Start from `rate` and count anew; `unit` is how many seconds a second of the growth takes."""
-        self._from, self._unit, self._since = max(self._LEAST, rate), unit, now
-        self._count, self._early = _Count(), _Count()
+        self._from, self._unit, self._epoch = max(self._LEAST, rate), unit, now
+        self._since = now - self._SURE * unit if sure else now
+        self._count, self._early, self._held = _Count(), 0, 0.0

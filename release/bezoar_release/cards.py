@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bezoar_release.checks import checks
 from bezoar_release.citations import citations
 from bezoar_release.history import History
 from bezoar_release.licences import Verdict, facts
@@ -14,6 +15,7 @@ def shared(history: History, release: Release, target: Target, verdict: Verdict)
     registry = history.registry
     made_of: list[Material] = materials(registry, target.step)
     return {
+        "checks": checks(history, target.step),
         "citations": citations(registry, target),
         "facts": facts(),
         "funnel": funnel(history, target.step),

@@ -16,6 +16,7 @@ from bezoar_release.package import row_files
 from bezoar_release.record import whole
 from bezoar_release.rendering import render
 from bezoar_release.settings import Release, Target
+from bezoar_release.training import REHEARSAL_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,6 +51,7 @@ def dataset_card(history: History, release: Release, target: Target, verdict: Ve
         ],
         "configs": {name: len(table) for name, table in configs.items()},
         "examples": [shown(row) for row in kept.slice(0, _SHOWN_ROWS).to_pylist()],
+        "rehearsal": rows < REHEARSAL_ROWS,
         "front": front_matter(_front(release, target, rows, configs)),
     }
     return render("dataset.md.jinja", context)

@@ -98,7 +98,7 @@ def _plan(
         yield from _package(registry, package, verdicts[package.target.name])
     if release.collection:
         yield f"\ncollection {release.namespace}/{release.collection}: {len(packages)} repositories"
-    yield f"\n{len(packages)} repositories, {readable(total)} in {packages[0].folder.parent if packages else '-'}"
+    yield f"\n{len(packages)} repositories, {readable(total)} in {packages[0].folder.parent}"
 
 
 def _package(registry: Registry, package: Package, verdict: Verdict) -> Iterator[str]:
@@ -109,8 +109,9 @@ def _package(registry: Registry, package: Package, verdict: Verdict) -> Iterator
         yield f"    keeps {debt.obligation} of `{debt.name}` ({debt.licence}): {debt.chain}"
     for debt in verdict.accepted:
         yield f"    taken by name: {debt.obligation} of `{debt.name}`"
-    if verdict.stopped:
-        ended = (f"{debt.obligation} of `{debt.name}`" for debt in verdict.stopped)
+    # every input is credited on the card, asked for or not
+    ended = [f"{debt.obligation} of `{debt.name}`" for debt in verdict.stopped if debt.obligation != "attribution"]
+    if ended:
         yield "    does not reach it: " + ", ".join(ended)
     if target.kind == "model" and hub_id(registry, "models", base(registry, target.step)) is None:
         name = base(registry, target.step)

@@ -48,15 +48,16 @@ class History:
 
 def finished(plan: Plan, targets: Sequence[Target]) -> History:
     """Return the history of `targets`; raise, naming each, where a step or one of their benchmarks is not finished."""
-    artifacts = {name: state.artifact for name, state in plan.states().items() if state.artifact is not None}
+    states = plan.states()
+    artifacts = {name: state.artifact for name, state in states.items() if state.artifact is not None}
     needed = dict.fromkeys(step for target in targets for step in involved(plan.registry, target))
-    missing = [name for name in needed if name not in artifacts]
+    missing = [f"`{name}` ({states[name].why})" for name in needed if name not in artifacts]
     if missing:
-        listed = ", ".join(f"`{name}`" for name in missing)
+        count = "a step is" if len(missing) == 1 else f"{len(missing)} steps are"
         raise BezoarError(
-            f"{'this step is' if len(missing) == 1 else 'these steps are'} not finished: {listed}",
-            where=str(plan.registry.path.name),
-            tip="`bezoar run` finishes them; `bezoar plan` says why they are open",
+            f"{count} not finished: {', '.join(missing)}",
+            where=plan.registry.path.name,
+            tip="`bezoar run` finishes them; what was asked before is replayed at no cost",
         )
     return History(plan.registry, artifacts)
 

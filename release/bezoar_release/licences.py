@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
 from bezoar_core.registry import Registry
 from bezoar_release.lineage import Relation, sources, uses
+
+UNSTATED = "unstated"
+"""The licence of a source for which the registry gives none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,10 @@ def facts() -> Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Debt:
-    """An obligation of one source, and the steps it passed to get here; `stopped` is the relation it did not pass."""
+    """An obligation of one source, and the steps it passed to get here; `stopped` is the relation it did not pass.
+
+    `licence` is the id of the licence or terms that ask it, or what the registry has in their place.
+    """
 
     obligation: str
     section: str
@@ -146,8 +152,9 @@ def _refusal(debt: Debt, fact: Fact | None, licence: str) -> str:
     if fact is None:
         return f"nothing is known of the licence `{licence}`"
     if debt.obligation == "unknown":
+        said = "not stated" if debt.licence == UNSTATED else f"`{debt.licence}`, which is not known here"
         return (
-            f"the licence of {thing} is {debt.licence} ({debt.chain}): write `{debt.section}.{debt.name}.licence`, "
+            f"the licence of {thing} is {said} ({debt.chain}): write `{debt.section}.{debt.name}.licence`, "
             "or take it by name in `release.accept_unknown`"
         )
     if debt.obligation == "no-competing":
@@ -185,10 +192,9 @@ def owed(registry: Registry, step: str) -> tuple[Debt, ...]:
             for debt in incoming:
                 if debt.stopped is not None:
                     yield debt
-                elif debt.obligation in passing:
-                    yield Debt(**{**vars(debt), "path": (*debt.path, name)})
                 else:
-                    yield Debt(**{**vars(debt), "path": (*debt.path, name), "stopped": use.relation})
+                    stopped = None if debt.obligation in passing else use.relation
+                    yield replace(debt, path=(*debt.path, name), stopped=stopped)
 
     return of(step)
 
@@ -219,8 +225,7 @@ def source_debts(registry: Registry, section: str, name: str, relation: Relation
     unread = [text for text, fact in ((entry.licence, licence), (entry.terms, terms)) if text and fact is None]
     nothing = not entry.licence and not (entry.terms and asked)
     if unread or nothing:
-        written = " and ".join(f"`{text}`" for text in unread) + ", which is not known here" if unread else "unknown"
-        debts.append(Debt(obligation="unknown", section=section, name=name, licence=written))
+        debts.append(Debt(obligation="unknown", section=section, name=name, licence=" and ".join(unread) or UNSTATED))
     return tuple(debts)
 
 

@@ -113,6 +113,12 @@ def benchmarks(registry: Registry, step: str) -> tuple[str, ...]:
     )
 
 
+def judges(registry: Registry, step: str) -> set[str]:
+    """Return the judges that the steps behind `step` asked."""
+    plugins = [registry.steps[name].plugin for name in ancestors(registry, step)]
+    return {ref.name for plugin in plugins for _, ref in references(plugin) if isinstance(ref, JudgeRef)}
+
+
 def hub_id(registry: Registry, section: str, name: str) -> str | None:
     """Return the Hub repository of a source: its `hub_id`, or the one its `hub:` source names; never a local path."""
     entry = registry.models[name] if section == "models" else registry.datasets[name]

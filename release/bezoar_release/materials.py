@@ -131,11 +131,11 @@ _HH = re.compile(r"(^|[^a-z])hh([^a-z]|$)")
 
 
 def hh_datasets(registry: Registry, step: str) -> list[str]:
-    """Return the datasets of `step` in HH-RLHF's form, known by name, repository or file."""
+    """Return the datasets in HH-RLHF's form behind `step`, known by name, repository or file."""
     return [
         material.name
         for material in materials(registry, step)
-        if material.section == "datasets"
+        if {"rows", "seeds"} & set(material.relations)
         and any(_HH.search(text.casefold()) for text in (material.name, material.hub_id or "", material.origin))
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +14,19 @@ from bezoar_core.errors import BezoarError
 from bezoar_core.fields import path_content
 from bezoar_core.store import PARTIAL, write_json
 from bezoar_core.types import Json
+from bezoar_release.checks import checks
+from bezoar_release.contents import check_contents, published
 from bezoar_release.history import History, involved
 from bezoar_release.lineage import base, hub_id, hub_revision
-from bezoar_release.record import inside, plain
+from bezoar_release.record import at, inside, plain
 from bezoar_release.settings import Target
 
 CARRIED = (".safetensors", ".json", ".jinja", ".model", ".txt")
 REQUIRED = ("config.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+LINKED = (".safetensors", ".parquet")
 
-# the tree of a release holds these and nothing else
-_SUFFIXES = {*CARRIED, ".md", ".parquet"}
 # where a saved file remembers the folder it was loaded from
 _WHENCE = ("_name_or_path", "name_or_path")
 
@@ -45,10 +46,10 @@ def pack(history: History, target: Target, version: str, card: str, folder: Path
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    left_out = _model(history, target, partial) if target.kind == "model" else _dataset(history, target, partial)
+    carried = _model(history, target, partial) if target.kind == "model" else _dataset(history, target, partial)
     (partial / "README.md").write_text(card, encoding="utf-8")
-    _write_record(history, target, version, partial)
-    check_tree(partial, str(history.registry.root))
+    _write_record(history, target, version, carried, partial)
+    check_contents(partial, str(history.registry.root))
     if folder.exists():
         old = folder.with_name(folder.name + ".old" + PARTIAL)
         shutil.rmtree(old, ignore_errors=True)
@@ -58,43 +59,48 @@ def pack(history: History, target: Target, version: str, card: str, folder: Path
     else:
         partial.rename(folder)
     files = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
-    return Package(target=target, folder=folder, files=files, left_out=tuple(left_out))
+    return Package(target=target, folder=folder, files=files, left_out=_left_out(history, target))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _model(history: History, target: Target, out: Path) -> list[str]:
-    """Copy the merged model and, where every stage was LoRA, the adapter; return what was left behind."""
+def _carries(name: str) -> bool:
+    """Say whether a file of an artifact belongs to a model's repository: those directly in `model/`, of known kinds."""
+    top, _, rest = name.partition("/")
+    return top == "model" and "/" not in rest and rest.endswith(CARRIED)
+
+
+def _left_out(history: History, target: Target) -> tuple[str, ...]:
+    names = history.artifacts[target.step].manifest.files
+    return tuple(name for name in sorted(names) if name.startswith("model/") and not _carries(name))
+
+
+def _model(history: History, target: Target, out: Path) -> dict[str, str]:
+    """Carry over the merged model and, where every stage was LoRA, the adapter; return the hashes known."""
     step = target.step
-    names = sorted(history.artifacts[step].manifest.files)
-    left_out: list[str] = []
-    for name in names:
-        top, _, rest = name.partition("/")
-        if top != "model":
-            continue
-        if "/" not in rest and rest.endswith(CARRIED):
-            _carry(history.file(step, name), out / rest)
-        else:
-            left_out.append(name)
-    missing = [name for name in REQUIRED if not (out / name).is_file()]
-    if not any((out / name).is_file() for name in TOKENIZERS):
-        missing.append(TOKENIZERS[0])
-    if not any(out.glob("*.safetensors")):
-        missing.append("model.safetensors")
-    if missing:
-        listed = ", ".join(f"`{name}`" for name in missing)
-        raise BezoarError(f"the model of `{step}` lacks {listed}", where=str(history.folder(step) / "model"))
-    for name in ("config.json", "tokenizer_config.json"):
-        _forget_origin(out / name)
+    moves = {name: name.partition("/")[2] for name in history.artifacts[step].manifest.files if _carries(name)}
     source = adapter_folder(history, step)
     if source:
         (out / "adapter").mkdir()
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            _carry(history.file(step, f"{source}/{name}"), out / "adapter" / name)
+        moves |= {f"{source}/{name}": f"adapter/{name}" for name in ADAPTER}
+    carried = _carry(history, step, moves, out)
+    _require_parts(step, out)
+    for name in ("config.json", "tokenizer_config.json"):
+        _forget_origin(out / name)
+    if source:
         _name_base(history, step, out / "adapter" / "adapter_config.json")
-    return left_out
+    return carried
+
+
+def _require_parts(step: str, out: Path) -> None:
+    missing = [name for name in REQUIRED if not (out / name).is_file()]
+    if not any((out / name).is_file() for name in TOKENIZERS):
+        missing.append(TOKENIZERS[0])
+    if missing:
+        listed = ", ".join(f"`{name}`" for name in missing)
+        raise BezoarError(f"the model of `{step}` lacks {listed}", tip="a stage leaves all of it in `model/`")
 
 
 def adapter_folder(history: History, step: str) -> str | None:
@@ -103,8 +109,7 @@ def adapter_folder(history: History, step: str) -> str | None:
     A chain of several LoRA stages has no base on the Hub but the first: its adapters are released as one, concatenated.
     """
     files = history.artifacts[step].manifest.files
-    adapters = plain(history.record(step)["model"])
-    chain = adapters.get("adapters") if isinstance(adapters, dict) else None
+    chain = plain(at(history.record(step), "model", "adapters"))
     if not isinstance(chain, list):
         return None
     if "chain/adapter_config.json" in files:
@@ -117,14 +122,26 @@ def adapter_folder(history: History, step: str) -> str | None:
     )
 
 
-def _carry(source: Path, target: Path) -> None:
-    """Hard-link large files and copy small ones, which a reader may edit; never load them."""
-    if source.suffix in {".safetensors", ".parquet"}:
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without hard links
+def _carry(history: History, step: str, moves: Mapping[str, str], out: Path) -> dict[str, str]:
+    """Hard-link large files and copy small ones, which a reader may edit; return the sha256 of those linked.
+
+    Nothing is loaded, and what the run recorded is checked once.
+    """
+    linked: dict[str, str] = {}
+    for name, place in moves.items():
+        source, target = history.file(step, name), out / place
+        if target.suffix in LINKED:
+            _link(source, target)
+            linked[place] = history.artifacts[step].manifest.files[name]
+        else:
             shutil.copyfile(source, target)
-    else:
+    return linked
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)
 
 
@@ -144,12 +161,13 @@ def _name_base(history: History, step: str, path: Path) -> None:
     write_json(path, data)
 
 
-def _dataset(history: History, target: Target, out: Path) -> list[str]:
-    """Link the kept rows and, where there are any, the dropped ones."""
-    for name, folder in row_files(history, target.step).items():
+def _dataset(history: History, target: Target, out: Path) -> dict[str, str]:
+    """Carry over the kept rows and, where there are any, the dropped ones; return the hashes known."""
+    moves = row_files(history, target.step)
+    for folder in moves.values():
         (out / folder).mkdir()
-        _carry(history.file(target.step, name), out / folder / "train-00000-of-00001.parquet")
-    return []
+    places = {name: f"{folder}/train-00000-of-00001.parquet" for name, folder in moves.items()}
+    return _carry(history, target.step, places, out)
 
 
 def row_files(history: History, step: str) -> dict[str, str]:
@@ -158,8 +176,10 @@ def row_files(history: History, step: str) -> dict[str, str]:
     return {"rows.parquet": "data"} | ({"dropped.parquet": "dropped"} if len(reasons) else {})
 
 
-def _write_record(history: History, target: Target, version: str, out: Path) -> None:
-    """Write `bezoar.json`: what made this, and the sha256 of every other file."""
+def _write_record(history: History, target: Target, version: str, known: Mapping[str, str], out: Path) -> None:
+    """Write `bezoar.json`: what made this, and the sha256 of every other file, `known` ones as they are."""
+    names = {path.relative_to(out).as_posix(): path for path in _files(out)}
+    told = [*involved(history.registry, target), *(check.step for check in checks(history, target.step))]
     data: dict[str, Json] = {
         "bezoar": 1,
         "name": target.name,
@@ -168,61 +188,10 @@ def _write_record(history: History, target: Target, version: str, out: Path) -> 
         "version": version,
         "licence": target.licence,
         "step": target.step,
-        "files": {path.relative_to(out).as_posix(): path_content(path) for path in _files(out)},
-        "lineage": [published(plain(history.record(name))) for name in involved(history.registry, target)],
+        "files": {name: known.get(name) or path_content(path) for name, path in names.items()},
+        "lineage": [published(plain(history.record(name))) for name in told],
     }
     write_json(out / "bezoar.json", data)
-
-
-_ADDRESS = re.compile(r"https?://")
-
-
-def published(value: Json) -> Json:
-    """Return a manifest as it may be shown: server addresses and absolute paths of this machine are left out."""
-    if isinstance(value, dict):
-        return {key: published(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [published(child) for child in value]
-    if isinstance(value, str):
-        scheme, colon, path = value.partition(":")
-        if _ADDRESS.match(value):
-            return "(address not published)"
-        if value.startswith("/"):
-            return Path(value).name
-        if colon and scheme in {"file", "random"} and path.startswith("/"):
-            return f"{scheme}:{Path(path).name}"
-    return value
-
-
-def check_tree(folder: Path, root: str) -> None:
-    """Raise if a file is of no kind that a release holds, is not as named, or names the project's own folder."""
-    for path in _files(folder):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix not in _SUFFIXES:
-            raise BezoarError(f"`{name}` is no file that a release holds", where=str(folder))
-        if not is_as_named(path):
-            raise BezoarError(
-                f"`{name}` is not what its name says: loading it could run code (a pickle) or fail", where=str(folder)
-            )
-        if path.suffix in {".json", ".jinja"} and root.encode() in path.read_bytes():
-            raise BezoarError(f"`{name}` names a folder of this machine: `{root}`", where=str(folder))
-
-
-def is_as_named(path: Path) -> bool:
-    """Say whether a file's content is of the kind of its suffix: a pickle in disguise is not."""
-    with path.open("rb") as file:
-        opening = file.read(9)
-    if path.suffix == ".safetensors":  # eight bytes of length, then JSON
-        return opening[8:] == b"{"
-    if path.suffix == ".parquet":
-        return opening[:4] == b"PAR1"
-    if path.suffix == ".model":  # sentencepiece: the first field of a protobuf message
-        return opening[:1] == b"\x0a"
-    try:
-        text = path.read_text(encoding="utf-8")
-        return path.suffix != ".json" or orjson.loads(text) is not None
-    except (UnicodeDecodeError, orjson.JSONDecodeError):
-        return False
 
 
 def readable(size: float) -> str:

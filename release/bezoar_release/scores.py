@@ -54,6 +54,7 @@ class Results:
     judges: Sequence[Judging]
     config: Sequence[tuple[str, Record | Plain]]
     lines: Sequence[Line]
+    retokenised: Sequence[tuple[str, Record]]
 
 
 def results(history: History, benchmark: str, model: str) -> Results:
@@ -84,7 +85,20 @@ def results(history: History, benchmark: str, model: str) -> Results:
         judges=_judges(history.registry, benchmark),
         config=[(key, config[key]) for key in settings(history, benchmark)],
         lines=lines,
+        retokenised=_retokenised(table, model),
     )
+
+
+def _retokenised(
+    table: Mapping[tuple[str, int | None, str], Mapping[str, Measured]], model: str
+) -> list[tuple[str, Record]]:
+    """Return, by task, how many requests a benchmark put together from other tokens than prompt and answer apart."""
+    found: dict[str, Record] = {}
+    for (task, _, _), scores in table.items():
+        data = inside(scores[model].record, "data") if model in scores else None
+        if data is not None and "tokenisation_differs" in data:
+            found.setdefault(task, inside(data, "tokenisation_differs"))
+    return [(task, counts) for task, counts in found.items() if whole(counts, "requests")]
 
 
 def shots(score: Record) -> int | None:

@@ -272,6 +272,11 @@ def test_shots_for_another_task_are_told() -> None:
         list(benchmark(shots={"bezoar_sort": 1}).items())
 
 
+def test_no_task_is_told() -> None:
+    with pytest.raises(BezoarError, match="`tasks` is empty"):
+        list(benchmark(tasks=()).items())
+
+
 def test_a_task_named_twice_is_told(own: Path) -> None:
     with pytest.raises(BezoarError, match="task `own_joint` is there twice"):
         list(benchmark(tasks=("own_group", "own_joint"), include_path=str(own)).items())

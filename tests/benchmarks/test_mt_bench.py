@@ -177,11 +177,12 @@ async def test_fastchat_reads_our_files(bench: Bench, tmp_path: Path) -> None:
         assert line["model_id"] == "sft" and line["choices"][0]["index"] == 0
         assert line["choices"][0]["turns"] == [texts[f"{question}/{turn}"] for turn in (1, 2)]
     assert len({line["answer_id"] for line in answers.values()}) == 80
+    assert {line["tstamp"] for line in answers.values()} == {0}, "a time would make two runs differ"
     lines = [json.loads(line) for line in (tmp_path / "sft/model_judgment/mt_single.jsonl").read_text().splitlines()]
     assert len(lines) == 160
     for line, sample in zip(lines, found["sft"], strict=True):
         keys = {"question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp"}
-        assert set(line) == keys and line["model"] == "sft"
+        assert set(line) == keys and line["model"] == "sft" and line["tstamp"] == 0
         assert line["score"] == (-1 if sample.value is None else sample.value)
         assert f"{line['question_id']}/{line['turn']}" == sample.item
     assert {name for judge, name in judged if judge == "mt"} >= {"single-v1", "single-math-v1-multi-turn"}
@@ -273,6 +274,11 @@ def test_items_are_what_is_asked(bench: Bench, data: MtBenchData) -> None:
 def test_an_unknown_category_is_told(bench: Bench) -> None:
     with pytest.raises(DataError, match=r"(?s)no question is of category `maths`.*did you mean `math`"):
         list(bench(categories=("maths",)).items())
+
+
+def test_no_question_is_told(bench: Bench) -> None:
+    with pytest.raises(DataError, match="mine: there is no question"):
+        list(bench(questions=DatasetRef("mine", list)).items())
 
 
 GOOD = {"question_id": 1, "category": "writing", "turns": ["Why?"]}

@@ -277,5 +277,6 @@ async def test_smollm2_from_its_wheel_answers_the_same_in_any_batch() -> None:
     assert "<" not in together[-1].text and together[-1].text.strip()
     [sea] = await answer(model, [ask("What is the capital of France?", max_tokens=24, temperature=0.0)])
     assert "Paris" in sea.text
-    [verdict] = await answer(model, [ask("Is Paris the capital of France?", choices=("Yes", "No"))])
-    assert verdict.text == "Yes" and len(verdict.scores) == 2
+    named = ask("Name a capital.", prefill="The capital of France is", choices=(" Rome", " Paris", " Berlin"))
+    [verdict] = await answer(model, [named])
+    assert verdict.text == " Paris" and len(verdict.scores) == 3

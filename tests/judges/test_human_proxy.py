@@ -38,12 +38,25 @@ async def test_four_outcomes() -> None:
     )
     assert await judge.judge(ITEM, scripted(Completion(text="No.", finish="refused"))) == Refused(reply="No.")
     assert await judge.judge(ITEM, scripted(Completion(text="", finish="filtered"))) == Refused(reply="")
-    assert await judge.judge(ITEM, scripted("I'm sorry, but I can't judge this.")) == Refused(
-        reply="I'm sorry, but I can't judge this."
-    )
     assert await judge.judge(ITEM, scripted(RequestFailed("too many", kind="rate_limit"))) == Failed(
         kind="rate_limit", message="too many"
     )
+
+
+@pytest.mark.parametrize(
+    ("reply", "refused"),
+    [
+        ("I'm sorry, but I can't judge this.", True),
+        ("Sorry, no.", True),
+        ("I cannot assist with that request.", True),
+        ("I am not able to rate it.", True),
+        ("I can't find a fault in it.", False),
+        ("The answer is sorry work.", False),
+    ],
+)
+def test_a_reply_that_declines_in_words_is_a_refusal(reply: str, refused: bool) -> None:
+    assert isinstance(read(reply), Refused if refused else Unparsed)
+    assert isinstance(read(f"{reply}\nStatus: Reject\nRating: 1"), Scored), "unless it judges after all"
 
 
 async def test_a_spent_budget_is_not_swallowed() -> None:

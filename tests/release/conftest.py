@@ -36,6 +36,7 @@ datasets:
   dolly: {source: "file:dolly.jsonl", licence: cc-by-sa-3.0, hub_id: databricks/databricks-dolly-15k}
   hh: {source: "file:hh.jsonl", licence: mit, hub_id: Anthropic/hh-rlhf}
   heldout: {source: "file:heldout.jsonl", licence: apache-2.0}
+  golden: {source: "file:golden.jsonl"}
   questions: {source: "file:questions.jsonl"}
   prompts: {source: "file:prompts.jsonl"}
 judges:
@@ -44,6 +45,7 @@ judges:
 steps:
   lamini: {use: lamini, teacher: teacher, seeds: dolly, count: 4}
   lamini-kept: {use: judged, judge: proxy, data: lamini}
+  judge-check: {use: judged, judge: proxy, data: golden, label: label}
   evol: {use: evol-instruct, teacher: teacher, seeds: dolly, count: 2}
   sft: {use: sft, model: base, data: lamini-kept, heldout: heldout}
   sft-evol: {use: sft, model: sft, data: evol, heldout: heldout}
@@ -95,6 +97,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
             "proxy_reason": "",
         },
     ],
+    "judge-check": [{"instruction": "Say five.", "response": "five", "label": "accept", "proxy_status": "Accept"}],
     "evol": [
         {
             "instruction": "Say four.",
@@ -113,6 +116,7 @@ DROPPED: Mapping[str, Sequence[Row]] = {
         {"instruction": "Say b.", "drop_reason": "echo", "drop_detail": "dolly.jsonl:2"},
     ],
     "lamini-kept": [{**ROWS["lamini-kept"][1], "proxy_status": "Reject", "drop_reason": "rejected", "drop_detail": ""}],
+    "judge-check": [],
     "evol": [],
 }
 SFT = {
@@ -161,6 +165,17 @@ DPO = {
 }
 METRICS: Mapping[str, Mapping[str, float]] = {
     "lamini-kept": JUDGED,
+    "judge-check": {
+        **JUDGED,
+        "labelled": 40,
+        "agreement": 0.75,
+        "agreement_low": 0.598,
+        "agreement_high": 0.858,
+        "chance": 0.5,
+        "kappa": 0.5,
+        "kappa_low": 0.231,
+        "kappa_high": 0.768,
+    },
     "sft": {**SFT, **HELDOUT, "heldout_loss_before": 5.8125, "heldout_loss_after": 5.5},
     "sft-evol": {**SFT, **HELDOUT, "heldout_loss_before": 5.5, "heldout_loss_after": 5.46875},
     "hh-sft": {**SFT, "dropped_empty": 3},
@@ -229,7 +244,7 @@ def write_sources(root: Path, parts: Parts, registry: str = REGISTRY) -> None:
     (root / "registry.yaml").write_text(registry)
     for name in ("config.json", "tokenizer.txt"):
         shutil.copy(parts.base.parent / name, root / "tiny" / name)
-    for name in ("dolly", "hh", "heldout", "questions", "prompts"):
+    for name in ("dolly", "hh", "heldout", "golden", "questions", "prompts"):
         (root / f"{name}.jsonl").write_text(json.dumps({"instruction": name, "response": name}) + "\n")
 
 

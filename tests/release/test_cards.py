@@ -160,15 +160,21 @@ class Cut(History):
 SOMETIMES = {"validation_loss", "best_step", "dropped_empty"}
 
 
+READ = ("config", "cost", "counts", "fingerprint", "hardware", "metrics", "model", "seed", "times", "versions")
+
+
 def records(bench: Bench, name: str) -> Mapping[str, Any]:
-    nodes = {"LaMini": ["lamini", "lamini-kept"]}.get(name) or [n for n in bench.history.artifacts if "@" not in n]
+    some = {"LaMini": ["lamini", "lamini-kept", "judge-check"], "Toy-SFT": ["sft-evol"]}
+    nodes = some.get(name) or [node for node in bench.history.artifacts if "@" not in node]
     found = {node: json.loads((bench.history.folder(node) / "manifest.json").read_text()) for node in nodes}
-    if name != "LaMini":
+    if name not in some:
+        # what no card reads is tried on the two smaller lineages
+        found = {node: {key: data[key] for key in READ if key in data} for node, data in found.items()}
         found["mt-bench.scores"] = json.loads((bench.history.folder("mt-bench") / "scores.json").read_text())
     return found
 
 
-@pytest.mark.parametrize(("name", "least"), [("Toy-DPO", 190), ("LaMini", 25)])
+@pytest.mark.parametrize(("name", "least"), [("Toy-DPO", 190), ("Toy-SFT", 40), ("LaMini", 25)])
 def test_a_value_missing_from_the_run_record_stops_the_card_by_its_name(
     bench: Bench, tmp_path: Path, name: str, least: int
 ) -> None:
@@ -240,7 +246,7 @@ def test_few_shot_variants_of_a_task_are_kept_apart(root: Path) -> None:
 def test_requests_that_a_benchmark_tokenised_its_own_way_are_told(root: Path) -> None:
     differs = {"data": {"tokenisation_differs": {"requests": 240, "differ": 17}}}
     change_scores(root, lambda scores: scores[2].update(differs))
-    assert "Of 240 requests of `mt-bench`, 17 were tokenised" in open_bench(root).card("Toy-DPO")
+    assert "Of 240 requests of `mt-bench`, 17 gave other tokens as one text" in open_bench(root).card("Toy-DPO")
 
 
 def test_a_benchmark_without_a_score_of_the_model_stops_its_card(root: Path) -> None:
@@ -268,7 +274,23 @@ def test_training_on_few_rows_is_called_a_rehearsal(bench: Bench, root: Path) ->
     path = next((root / ".bezoar" / "artifacts").glob("sft-evol-*")) / "manifest.json"
     path.write_text(path.read_text().replace('"kept": 1505', '"kept": 8'))
     card = open_bench(root).card("Toy-SFT")
-    assert "> **A rehearsal at toy scale.** `sft-evol` trained on 8 rows." in card
+    assert "> **A rehearsal at toy scale.** `sft-evol` was given 8 rows." in card
+
+
+def test_a_judge_held_against_labels_is_told_with_its_agreement(bench: Bench, root: Path) -> None:
+    said = "agreed with the labels on a share of 0.75, where 0.5 is to be expected of raters who do not look"
+    for name in ("LaMini", "Toy-SFT"):
+        assert said in bench.card(name) and "no better than chance" not in bench.card(name)
+    path = next((root / ".bezoar" / "artifacts").glob("judge-check-*")) / "manifest.json"
+    path.write_text(path.read_text().replace('"kappa_low": 0.231', '"kappa_low": -0.1'))
+    assert "interval [-0.1, 0.768]). That is no better than chance." in open_bench(root).card("LaMini")
+    for key in ("kappa", "kappa_low", "kappa_high"):
+        path.write_text(path.read_text().replace(f'"{key}"', f'"other_{key}"'))
+    assert "who do not look. That is no better than chance." in open_bench(root).card("LaMini")
+
+
+def test_a_dataset_of_few_rows_is_called_a_rehearsal(bench: Bench) -> None:
+    assert "> **A rehearsal at toy scale.** So few rows" in bench.card("LaMini")
 
 
 def test_weights_from_a_seed_are_called_random(bench: Bench) -> None:
@@ -289,7 +311,7 @@ def test_a_base_read_from_gguf_is_called_dequantised(bench: Bench) -> None:
 
 def test_hh_rlhfs_own_warning_is_on_the_cards_of_what_was_trained_on_it(bench: Bench) -> None:
     assert "not meant for supervised training of dialogue agents" in bench.card("Toy-DPO")
-    assert "trained on it in that very way, by `hh-sft`" in bench.card("Toy-DPO")
+    assert "trained in that very way by `hh-sft`" in bench.card("Toy-DPO")
     assert "HH-RLHF" not in bench.card("Toy-SFT")
 
 
@@ -310,7 +332,7 @@ def test_a_prompt_format_is_shown_as_it_is_rendered(bench: Bench) -> None:
 def test_the_licence_chain_is_on_the_card(bench: Bench) -> None:
     card = bench.card("Toy-SFT")
     assert "attribution, of `base` (`apache-2.0`), by way of `sft`, `sft-evol`" in card
-    assert "share-alike of `dolly` (cc-by-sa-3.0), which ends at `sft`" in card
+    assert "share-alike of `dolly` (`cc-by-sa-3.0`), which ends at `sft`" in card
     assert "[OpenAI's terms of use](https://openai.com/policies/terms-of-use/)" in card
 
 

@@ -134,7 +134,7 @@ def test_terms_against_competing_models_are_for_the_user_to_judge_by_name(tmp_pa
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("", "the licence of dataset `hh` is unknown"),
+        ("", "the licence of dataset `hh` is not stated"),
         (", licence: other", "the licence of dataset `hh` is `other`, which is not known here"),
     ],
 )

@@ -21,8 +21,9 @@ from bezoar_core.project import Project
 from bezoar_core.prompt_format import encode, get_format
 from bezoar_core.records import Message
 from bezoar_core.store import hash_files
+from bezoar_release.contents import check_contents, is_as_named, published
 from bezoar_release.dry_run import dry_run
-from bezoar_release.package import is_as_named, published, readable
+from bezoar_release.package import readable
 
 PROMPT = "Name three things that float on water."
 
@@ -160,20 +161,24 @@ def run_snippet(code: str, cache: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(("name", "form"), [("Toy-SFT", "openbezoar"), ("Toy-DPO", "hh")])
-def test_the_cards_snippets_run_and_prompt_as_the_model_was_trained(
-    release: Path, base: Path, tmp_path: Path, name: str, form: str
+def test_the_cards_snippets_run_and_prompt_as_the_models_were_trained(
+    release: Path, base: Path, tmp_path: Path
 ) -> None:
+    """Run every snippet of two model cards, in one process since each import of torch takes its time."""
     from transformers import AutoTokenizer
 
-    code = "\n".join([*snippets(release / name / "README.md"), "print('ids:', inputs['input_ids'][0].tolist())"])
-    assert ("PeftModel" in code) == (name == "Toy-SFT")
-    out = run_snippet(
-        code.replace(f"example-org/{name}", str(release / name)).replace("example/tiny-llama", str(base)), tmp_path
-    )
-    tokenizer = AutoTokenizer.from_pretrained(release / name)
-    expected = encode(get_format(form), [Message("user", PROMPT)], tokenizer).ids
-    assert out.rpartition("ids: ")[2].strip() == str(expected)
+    forms = {"Toy-SFT": "openbezoar", "Toy-DPO": "hh"}
+    codes: list[str] = []
+    for name in forms:
+        parts = [*snippets(release / name / "README.md"), "print('ids:', inputs['input_ids'][0].tolist())"]
+        assert any("PeftModel" in part for part in parts) == (name == "Toy-SFT")
+        codes += [part.replace(f"example-org/{name}", str(release / name)) for part in parts]
+    out = run_snippet("\n".join(codes).replace("example/tiny-llama", str(base)), tmp_path)
+    expected = [
+        str(encode(get_format(form), [Message("user", PROMPT)], AutoTokenizer.from_pretrained(release / name)).ids)
+        for name, form in forms.items()
+    ]
+    assert re.findall(r"^ids: (.+)$", out, re.MULTILINE) == expected
 
 
 def test_the_dataset_cards_snippet_runs(release: Path, tmp_path: Path) -> None:
@@ -201,7 +206,7 @@ def test_the_record_names_every_file_by_its_sha256(release: Path) -> None:
     for name in ("Toy-SFT", "LaMini"):
         record = json.loads((release / name / "bezoar.json").read_text())
         assert record["files"] == {k: v for k, v in tree(release / name).items() if k != "bezoar.json"}
-    assert [entry["step"] for entry in record["lineage"]] == ["lamini", "lamini-kept"]
+    assert [entry["step"] for entry in record["lineage"]] == ["lamini", "lamini-kept", "judge-check"]
 
 
 def test_no_file_names_a_folder_of_this_machine(release: Path) -> None:
@@ -296,6 +301,28 @@ def test_where_links_cannot_be_made_the_weights_are_copied(root: Path, monkeypat
     made = artifact(root, "sft-evol") / "model"
     assert (folder / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
     assert not (folder / "model.safetensors").samefile(made / "model.safetensors")
+
+
+def test_a_tree_holds_files_of_known_kinds_only(tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text("print()")
+    with pytest.raises(BezoarError, match=r"`run.py` is no file that a release holds"):
+        check_contents(tmp_path, "/nowhere")
+
+
+def test_a_model_without_weights_is_refused(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    (folder / "model" / "model.safetensors").unlink()
+    record_files(folder)
+    with pytest.raises(BezoarError, match=r"there are no weights: no `\*.safetensors`"):
+        packed(root, "Toy-SFT")
+
+
+def test_an_adapter_without_its_weights_is_refused(root: Path) -> None:
+    folder = artifact(root, "sft-evol")
+    (folder / "chain" / "adapter_model.safetensors").unlink()
+    record_files(folder)
+    with pytest.raises(BezoarError, match=r"the artifact of `sft-evol` has no `chain/adapter_model.safetensors`"):
+        packed(root, "Toy-SFT")
 
 
 def test_a_config_forgets_the_folder_it_was_loaded_from(root: Path) -> None:

@@ -125,3 +125,10 @@ def test_a_name_taken_in_vain_is_a_warning(tmp_path: Path) -> None:
     registry = REGISTRY.replace("datasets:\n", 'datasets:\n  other: {source: "hub:org/other@main"}\n')
     findings = inspect(read(tmp_path, RELEASE + "  accept_unknown: [other]\n", registry))
     assert [(f.severity, f.path) for f in findings] == [("warning", ("release", "accept_unknown"))]
+
+
+@pytest.mark.parametrize("profiles", [(), ("tiny",), ("paper",), ("paper", "tiny")])
+def test_the_projects_own_registry_could_be_released(profiles: tuple[str, ...]) -> None:
+    path = Path(__file__).parents[2] / "registry.yaml"
+    findings = inspect(read_registry(path, load(), profiles))
+    assert not findings, [finding.message for finding in findings]

@@ -110,6 +110,7 @@ async def test_a_sub_collection_gets_the_messages_it_allows_and_no_others() -> N
         ("Shopping list:\n- bread\n- milk", False),
         ("Plan A. Then plan B. Then rest.", False),
         ("What options: none at all.", False),
+        ("A: When is it ready?\nB: In an hour.\n\nSummarise this dialogue.", False),
         ("Translate: Good morning.", False),
     ],
 )

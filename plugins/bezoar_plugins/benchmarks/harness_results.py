@@ -23,8 +23,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 class Evaluated:
     """What the harness handed back: its results, and by task the rows it logged.
 
-    `tokenised` counts by task the `requests`, and those that `differ`: whose ids, tokenised jointly as the harness does,
-    are not those of context and continuation tokenised each by itself, as our stages do.
+    `tokenised` counts by task the `requests`, and those that `differ`: whose ids, tokenised jointly as the harness
+    does, are not those of context and continuation tokenised each by itself, as our stages do.
     """
 
     results: Mapping[str, Json]

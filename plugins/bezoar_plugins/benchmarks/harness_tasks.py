@@ -45,6 +45,8 @@ def load(manager: TaskManager, names: Sequence[str], shots: Mapping[str, int]) -
     for name in shots:
         if name not in names:
             raise BezoarError(f"`shots` is given for `{name}`", where=WHERE, tip=nearest(name, names))
+    if not names:
+        raise BezoarError("`tasks` is empty", where=WHERE, tip="name tasks of the harness or of `include_path`")
     found: list[Task | Group] = []
     for name in names:
         loaded = _load(manager, name)

@@ -15,6 +15,7 @@ from bezoar_core.interfaces import Ask, Benchmark, Draw
 from bezoar_core.records import (
     Completion,
     Failed,
+    Forecast,
     Item,
     Message,
     Refused,
@@ -115,6 +116,16 @@ class MtBench:
             fields = {f"question_{turn}": text for turn, text in enumerate(question.turns, start=1)}
             yield Item(id=str(question.id), fields=fields, category=question.category)
 
+    def forecast(self, rows: int | None) -> Forecast:
+        """Return what one model takes: two answers a question and a verdict on each, where all categories are asked."""
+        asked = (self.per_category or 10) * (len(self.categories) or 8)
+        answers = 2 * asked
+        return Forecast(
+            requests=(2 * answers, 2 * answers),
+            input_tokens=(answers * 400, answers * (800 + 3 * self.max_tokens)),
+            output_tokens=(2 * answers, answers * (self.max_tokens + 2048)),
+        )
+
     async def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
         """Yield one rating a question and turn; write FastChat's answer and judgment files."""
         questions = self._selected()
@@ -153,6 +164,8 @@ class MtBench:
 
     def _selected(self) -> tuple[Question, ...]:
         questions = read_questions(self.questions.rows(), self.questions.name)
+        if not questions:
+            raise DataError("there is no question", where=self.questions.name)
         known = list(dict.fromkeys(question.category for question in questions))
         for category in self.categories:
             if category not in known:

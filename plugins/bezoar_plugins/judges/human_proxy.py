@@ -40,8 +40,9 @@ _STATUS = re.compile(r"\**status\**\s*:\**\s*\**(accept|reject)\**\.?", re.IGNOR
 _RATING = re.compile(r"\**rating\**\s*:\**\s*\**(10|[1-9])(?:\s*/\s*10)?\**\.?", re.IGNORECASE | re.ASCII)
 _REASON = re.compile(r"\**reason\**\s*:\**\s*(.*)", re.IGNORECASE | re.ASCII)
 _DECLINED = re.compile(
-    r"\W*(?:(?:i['\u2019]m |i am )?(?:very |so )?sorry\b|i apologi[sz]e\b|i (?:can['\u2019]t|cannot|won['\u2019]t)\b"
-    r"|(?:i['\u2019]m|i am) (?:unable|not able)\b|as an ai\b)",
+    r"\W*(?:(?:i['\u2019]m |i am )?(?:very |so )?sorry\b"
+    r"|(?:i can['\u2019]t|i cannot|i won['\u2019]t|(?:i['\u2019]m|i am) (?:unable|not able) to)"
+    r" (?:answer|assess|assist|comply|do|evaluate|help|judge|provide|rate)\b)",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -129,7 +130,7 @@ def read(reply: str, *, answer: str = "", whole: bool = True) -> Scored | Unpars
 
     What is only quoted does not count: lines behind `>`, code fences, the prompt's marked blocks, and verdicts that
     stand in `answer`. The last line of a reply that is not `whole` was cut off: it counts only if it is the reason. A
-    reply without a status that opens with an apology or with "I cannot" is a refusal.
+    reply without a status that opens with an apology, or with "I cannot judge" or the like, is a refusal.
     """
     lines = [line.strip() for line in _FENCE.sub("", _BLOCK.sub("", reply)).split("\n") if line.strip()]
     if not (whole or reply.endswith("\n")) and lines and not _REASON.fullmatch(lines[-1]):

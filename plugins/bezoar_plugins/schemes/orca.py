@@ -48,7 +48,7 @@ TASK_SOURCES: Mapping[str, Collection] = {
 
 _SYSTEM_TOKENS = 60
 _HEADING = re.compile(r"\b(?:options|choices|(?:pick|choose|select) from|possible answers)\b[^\n]*:", re.IGNORECASE)
-_LETTER = re.compile(r"(?:^\s*([a-z])[.):]|\(([a-z])\))\s*\S", re.IGNORECASE | re.MULTILINE)
+_LETTER = re.compile(r"(?:^\s*([a-z])[.)]|\(([a-z])\))\s*\S", re.IGNORECASE | re.MULTILINE)
 _LISTED = re.compile(r"^\s*(?:[-*\u2022]|\(?\d[.)])\s*\S", re.MULTILINE)
 
 

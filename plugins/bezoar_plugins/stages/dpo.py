@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from bezoar_core.errors import DataError, StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
-from bezoar_core.prompt_format import PromptFormat, encode, get_format
+from bezoar_core.prompt_format import Encoded, PromptFormat, encode, get_format
 from bezoar_core.records import Message, Metrics, ModelDir, Row, RowsDir
 from bezoar_core.rows import read_parquet, write_rows
 from bezoar_core.types import (
@@ -181,25 +181,15 @@ class Dpo:
     def _preference(
         self, read: Pair, format: PromptFormat, tokenizer: PreTrainedTokenizerBase
     ) -> Preference | Unusable:
-        prompt = encode(format, read.prompt, tokenizer).ids
-        answers: list[list[int]] = []
-        for text in (read.chosen, read.rejected):
-            whole = encode(format, (*read.prompt, Message("assistant", text)), tokenizer).ids
-            if whole[: len(prompt)] != prompt:
-                raise StepFailed(
-                    f"format `{format.name}` renders a prompt differently when its answer follows",
-                    tip="name another with `format:`",
-                )
-            answers.append(whole[len(prompt) :])
+        prompt, chosen = _parted(encode(format, (*read.prompt, Message("assistant", read.chosen)), tokenizer))
+        _, rejected = _parted(encode(format, (*read.prompt, Message("assistant", read.rejected)), tokenizer))
         room = self.max_length - len(prompt)
-        chosen, rejected = (answer[: max(room, 0)] for answer in answers)
-        if not chosen:
+        if room <= 0:
             return Unusable("prompt_too_long", f"the answers lie behind the first {self.max_length} tokens")
-        if chosen == rejected:
+        if chosen[:room] == rejected[:room]:
             return Unusable("same_answers", f"the answers do not differ within {self.max_length} tokens")
-        return Preference(
-            prompt=prompt, chosen=chosen, rejected=rejected, cut=sum(max(len(answer) - room, 0) for answer in answers)
-        )
+        cut = sum(max(len(answer) - room, 0) for answer in (chosen, rejected))
+        return Preference(prompt=prompt, chosen=chosen[:room], rejected=rejected[:room], cut=cut)
 
     def _trainer(
         self,
@@ -306,6 +296,17 @@ class Dpo:
 def _loss(reward_margin: float) -> float:
     """Return -log sigmoid of the margin."""
     return max(-reward_margin, 0.0) + log1p(exp(-abs(reward_margin)))
+
+
+def _parted(encoded: Encoded) -> tuple[list[int], list[int]]:
+    """Return the ids up to the last answer, and those of the answer; what a template writes after it is left out."""
+    end = len(encoded.ids)
+    while not encoded.assistant[end - 1]:
+        end -= 1
+    start = end
+    while encoded.assistant[start - 1]:
+        start -= 1
+    return encoded.ids[:start], encoded.ids[start:end]
 
 
 def _answers(model: PreTrainedModel, pairs: Sequence[Preference]) -> list[Answers]:

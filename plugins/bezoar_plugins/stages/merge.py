@@ -51,13 +51,16 @@ def merge(start: Path, adapter: Path, rows: Sequence[Sequence[int]], gpu: bool) 
     model = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
     model = model.to("cuda" if gpu else "cpu")
     on_top = PeftModel.from_pretrained(model, str(adapter)).eval()
+    if not all(bool(p.isfinite().all()) for p in on_top.parameters()):  # attention may turn a NaN into a number
+        raise StepFailed("the adapter's weights are not finite", tip="lower `learning_rate`, and look at the losses")
     before = _logits(on_top, rows)
     merged = on_top.merge_and_unload()
-    gap = max(float((a - b).abs().max()) for a, b in zip(before, _logits(merged, rows), strict=True))
+    changes = [(a - b).abs().max() for a, b in zip(before, _logits(merged, rows), strict=True)]
+    gap = float(torch.stack(changes).max())  # not Python's `max`, which may pass over a NaN
     if not gap < TOLERANCE:
         raise StepFailed(
             f"merging the adapter changed a logit by {gap:.2g}, more than {TOLERANCE:g}",
-            tip="weights that are not finite do this: lower `learning_rate`, and look at the losses in the log",
+            tip="very large weights do this: lower `learning_rate`, and look at the losses in the log",
         )
     return merged, gap
 

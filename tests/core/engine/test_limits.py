@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -197,7 +198,7 @@ def drive(server: Server, seconds: float, retry_after: float | None = None) -> N
     run(main())
 
 
-def share(server: Server, start: int, end: int, rate: float) -> tuple[float, float]:
+def share_of(server: Server, start: int, end: int, rate: float) -> tuple[float, float]:
     answered = sum(server.answered[second] for second in range(start, end))
     rejected = sum(server.rejected[second] for second in range(start, end))
     return answered / (rate * (end - start)), rejected / (answered + rejected)
@@ -210,18 +211,42 @@ def share(server: Server, start: int, end: int, rate: float) -> tuple[float, flo
 def test_a_rate_the_server_does_not_tell_is_found_and_kept(rate: int, burst: float, retry_after: float | None) -> None:
     server = Server(lambda time: rate, burst)
     drive(server, 22, retry_after)
-    used, rejected = share(server, 8, 22, rate)
+    used, rejected = share_of(server, 8, 22, rate)
     assert used > 0.93
-    assert rejected < 0.03
+    assert rejected < 0.05
 
 
 @pytest.mark.parametrize(("before", "after"), [(50, 1000), (1000, 200)])
 def test_a_rate_that_changes_is_found_again(before: int, after: int) -> None:
     server = Server(lambda time: before if time < 8 else after, 0.1)
     drive(server, 24)
-    used, rejected = share(server, 14, 24, after)
+    used, rejected = share_of(server, 14, 24, after)
     assert used > 0.9
     assert rejected < 0.04
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1])
+def test_rejections_that_have_nothing_to_do_with_pace_do_not_slow_it_down(share: float) -> None:
+    class Moody(Server):
+        draw = random.Random(1)
+
+        async def serve(self) -> bool:
+            await asyncio.sleep(0.05)
+            through = self.draw.random() >= share
+            (self.answered if through else self.rejected)[int(now())] += 1
+            return through
+
+    server = Moody(lambda time: 1.0, 1.0)
+    drive(server, 16)
+    assert sum(server.answered[second] for second in range(10, 16)) / 6 > 500
+
+
+def test_a_low_rate_is_found_too() -> None:
+    server = Server(lambda time: 5, 1.0)
+    drive(server, 60, 2.0)
+    used, rejected = share_of(server, 20, 60, 5)
+    assert used > 0.8
+    assert rejected < 0.15
 
 
 def test_a_bucket_lets_its_rate_through() -> None:

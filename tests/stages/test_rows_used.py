@@ -1,0 +1,142 @@
+"""What becomes of each row: used, cut, held back or dropped with a reason, and never silently gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from local_models import tokenizer_of
+from stage_runs import instructions, preferences, tiny_dpo, tiny_sft, train
+
+from bezoar_core.errors import BezoarError, DataError, StepFailed
+from bezoar_core.prompt_format import encode, get_format
+from bezoar_core.records import Message, ModelDir, Row
+from bezoar_core.rows import read_parquet
+
+LONG = "word " * 400
+
+
+def test_sft_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
+    empty: Row = {"instruction": "Say something.", "response": " "}
+    blank: Row = {"instruction": "", "response": "b"}
+    long: Row = {"instruction": "Count.", "response": LONG}
+    rows = [empty, *instructions(0, 8), blank, long, blank]
+    unseen = [*instructions(8, 2), empty]
+    trained = train(tiny_sft(), tiny, rows, unseen, tmp_path / "sft")
+    figures = trained.metrics
+    assert {name: figures[name] for name in figures if "rows" in name or "dropped" in name} == {
+        "rows_used": 8,
+        "rows_validation": 1,
+        "rows_dropped": 3,
+        "dropped_empty_answer": 1,
+        "dropped_empty_prompt": 2,
+        "rows_truncated": 1,
+        "heldout_rows": 2,
+        "heldout_dropped": 1,
+    }
+    tokenizer = tokenizer_of(tiny)
+    whole = encode(get_format("openbezoar"), [Message("user", "Count."), Message("assistant", LONG)], tokenizer)
+    assert figures["tokens_truncated"] == len(whole.ids) - 256
+    assert list(read_parquet(trained.out / "dropped.parquet")) == [
+        {"drop_reason": "empty_answer", "drop_detail": "", **empty},
+        {"drop_reason": "empty_prompt", "drop_detail": "", **blank},
+        {"drop_reason": "empty_prompt", "drop_detail": "", **blank},
+    ]
+    assert [row["drop_reason"] for row in read_parquet(trained.out / "heldout_dropped.parquet")] == ["empty_answer"]
+
+
+def test_dpo_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
+    good = preferences(0, 6)
+    same: Row = {**good[0], "rejected": good[0]["chosen"]}
+    broken: Row = {"chosen": "\n\nAssistant: b", "rejected": "\n\nAssistant: c"}
+    asks_long: Row = {key: f"\n\nHuman: {LONG}\n\nAssistant: {key}" for key in ("chosen", "rejected")}
+    answers_long: Row = {**good[0], "chosen": f"{good[0]['chosen']} {LONG}"}
+    agrees_long: Row = {key: f"\n\nHuman: a\n\nAssistant: {LONG}{key}" for key in ("chosen", "rejected")}
+    rows = [same, *good, broken, asks_long, answers_long, agrees_long]
+    trained = train(tiny_dpo(), tiny, rows, None, tmp_path / "dpo")
+    figures = trained.metrics
+    assert {name: figures[name] for name in figures if "rows" in name or "dropped" in name} == {
+        "rows_used": 7,
+        "rows_dropped": 4,
+        "dropped_prompt_too_long": 1,
+        "dropped_same_answers": 2,
+        "dropped_turns_do_not_alternate": 1,
+        "rows_truncated": 1,
+    }
+    assert figures["tokens_truncated"] > 0
+    details = {str(row["drop_detail"]) for row in read_parquet(trained.out / "dropped.parquet")}
+    assert details == {
+        "chosen and rejected are equal",
+        "chosen: turn 1 is `Assistant:`, not `Human:`",
+        "the answers lie behind the first 512 tokens",
+        "the answers do not differ within 512 tokens",
+    }
+
+
+def test_an_answer_behind_the_length_is_dropped_where_it_alone_is_learned(tiny: ModelDir, tmp_path: Path) -> None:
+    long: Row = {"instruction": LONG, "response": "b"}
+    stage = replace(tiny_sft(), loss="completion")
+    figures = train(stage, tiny, [*instructions(0, 8), long], None, tmp_path / "completion").metrics
+    assert figures["dropped_prompt_too_long"] == 1
+    figures = train(tiny_sft(), tiny, [*instructions(0, 8), long], None, tmp_path / "full").metrics
+    assert (figures["rows_dropped"], figures["rows_truncated"]) == (0, 1)
+
+
+def test_what_is_learned_is_what_is_measured(tiny: ModelDir, tmp_path: Path) -> None:
+    rows = instructions(0, 8)
+    full = train(tiny_sft(), tiny, rows, rows, tmp_path / "full")
+    answer = train(replace(tiny_sft(), loss="completion"), tiny, rows, rows, tmp_path / "completion")
+    tokenizer, form = tokenizer_of(tiny), get_format("openbezoar")
+    for number, row in enumerate(rows):
+        turns = [Message("user", str(row["instruction"])), Message("assistant", str(row["response"]))]
+        encoded = encode(form, turns, tokenizer)
+        assert full.heldout("tokens")[number] == len(encoded.ids) - 1
+        assert answer.heldout("tokens")[number] == sum(encoded.assistant)
+
+
+def test_the_best_weights_on_the_rows_held_back_are_kept(tiny: ModelDir, tmp_path: Path) -> None:
+    """At a rate that destroys what was learned, the weights of an earlier step are the better."""
+    stage = replace(tiny_sft(learning_rate=1.0), validate_every=1, epochs=6)
+    trained = train(stage, tiny, instructions(0, 10), None, tmp_path / "sft")
+    last = train(replace(stage, validation_share=0.0), tiny, instructions(0, 10), None, tmp_path / "last")
+    assert trained.metrics["best_step"] < 12
+    assert "best_step" not in last.metrics
+
+
+@pytest.mark.parametrize(
+    ("stage", "rows", "message"),
+    [
+        (tiny_sft(), [{"instruction": "", "response": "b"}] * 2, "no row of `rows` can be used: 2 empty_prompt"),
+        (tiny_dpo(), [{"chosen": "", "rejected": ""}], "no row of `rows` can be used: 1 not_a_transcript"),
+        (replace(tiny_sft(), validation_share=1.0), instructions(0, 2), "`validation_share: 1` leaves no row to learn"),
+        (replace(tiny_sft(), lora_targets=("q_prj",)), instructions(0, 2), "the model has no linear layer `q_prj`"),
+        (replace(tiny_dpo(), lora_targets=("lm_head",)), preferences(0, 2), "`lm_head` cannot be trained"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    tiny: ModelDir, tmp_path: Path, stage: object, rows: list[Row], message: str
+) -> None:
+    with pytest.raises(StepFailed, match=message):
+        train(stage, tiny, rows, None, tmp_path / "stage")  # type: ignore[arg-type] # both kinds of stage
+
+
+def test_a_misspelt_target_is_told_the_nearest(tiny: ModelDir, tmp_path: Path) -> None:
+    with pytest.raises(BezoarError) as raised:
+        train(replace(tiny_sft(), lora_targets=("q_prj",)), tiny, instructions(0, 2), None, tmp_path / "sft")
+    assert raised.value.tip == "did you mean `q_proj`?"
+
+
+def test_preferences_that_are_no_transcripts_are_an_error_with_their_place(tiny: ModelDir, tmp_path: Path) -> None:
+    rows: list[Row] = [*preferences(0, 1), {"chosen": None, "rejected": "b"}]
+    with pytest.raises(DataError, match="rows:2: `chosen` and `rejected` are not both transcripts"):
+        train(tiny_dpo(), tiny, rows, None, tmp_path / "dpo")
+
+
+def test_several_gpus_in_one_process_are_refused(
+    tiny: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(StepFailed, match="one process sees 2 GPUs, and trains on one"):
+        train(tiny_sft(), tiny, instructions(0, 4), None, tmp_path / "sft")
