@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bezoar_core.engine import find_price
+from bezoar_core.engine import price_of
 from bezoar_core.fields import references, to_json
 from bezoar_core.graph import asked_models
 from bezoar_core.interfaces import Forecasting
@@ -64,7 +64,7 @@ def _money(plan: Plan, models: list[str], forecast: Forecast) -> str:
             highs.append(0.0)
             continue
         given = to_json(entry.price)
-        price = find_price(entry.settings.identity(), given if isinstance(given, dict) else None)
+        price = price_of(entry.settings, given if isinstance(given, dict) else None)
         if price is None:
             return "unknown"
         lows.append(price.usd(forecast.input_tokens[0], forecast.output_tokens[0]))

@@ -228,6 +228,8 @@ class Client(Plugin, Protocol):
     `local` clients load the model into the step's process (one such step runs at a time) and have `bind(ModelDir)`,
     which returns the client of that folder. `identity` is every setting with a meaning for the reply, without secrets,
     time-outs or concurrency: it enters the ledger's key, for a local client beside the content hash of the model.
+    A class variable `free = True` says that asking costs nothing, as it does for local clients; a price is otherwise
+    looked up by `model` and `base_url` of the identity.
     """
 
     local: ClassVar[bool]

@@ -15,6 +15,15 @@ import orjson
 from bezoar_core.provenance import accelerator_visible
 
 
+def step_environment() -> dict[str, str]:
+    """Return the environment of a step process.
+
+    Idle OpenMP threads sleep instead of spinning, unless the user says otherwise: on two shared cores a spinning thread
+    takes the core from the one it waits for (measured: 16 tokens for 8 prompts in 33 s spinning, 9 s sleeping).
+    """
+    return {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false", **os.environ}
+
+
 @dataclass
 class Workers:
     """Starts step processes and waits for them; `close` ends what is still there.
@@ -39,6 +48,7 @@ class Workers:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
+                env=step_environment(),
             )
 
     async def run(self, spec: Path, log: Path, *, local: bool) -> int:
@@ -59,6 +69,7 @@ class Workers:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                env=step_environment(),
             )
         self._running.add(process.pid)
         try:

@@ -14,6 +14,7 @@ pytest_plugins = ["bezoar_core.testing"]
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
 ROOT = Path(__file__).parent.parent

@@ -85,7 +85,7 @@ class Limits:
         now = self._loop.time()
         answered = self._answered.rate(now)
         # while others are let through, only the rejected one waits as long as the server says
-        closed = retry_after and (self._pace is None or answered < self._pace.rate(now) / 2)
+        closed = self._pace is None or self._pace.flooded
         if self._pace is None:
             # half of what was under way went through a round trip before, as far as is known
             self._pace = Pace(max(answered, self._window / 2 / max(0.01, now - leave.at)), now)

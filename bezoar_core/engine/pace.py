@@ -109,14 +109,23 @@ class Pace:
 
     def rejected(self, answered: float, sent: float, now: float) -> None:
         """Count a rejection; `answered` is how many requests were answered within the last second."""
-        self._add(sent, 0, 1)
-        flooded = self._count.share > 0.5
-        if sent < self._epoch or self._count.all < 20 or (now - self._epoch < self._unit and not flooded):
+        if sent < self._epoch:
             return
-        if now < self._tolerant_until and self._count.share <= self._tolerated:
+        self._add(sent, 0, 1)
+        flooded = self.flooded
+        tolerated = now < self._tolerant_until and self._count.share <= self._tolerated
+        if self._count.all < 20 or (now - self._epoch < self._unit and not flooded):
+            if not tolerated:  # too early to judge, but no time to go faster
+                self._from, self._since = self.rate(now), now
+        elif tolerated:
             self._go(self.rate(now), now, sure=True)
         else:
             self._judge(answered, flooded, now)
+
+    @property
+    def flooded(self) -> bool:
+        """Say whether most requests are turned away."""
+        return self._count.all >= 20 and self._count.share > 0.5
 
     def rate(self, now: float) -> float:
         """Return requests a second."""
@@ -138,7 +147,6 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """Do not take a silence of `seconds` for room to go faster."""
         self._since += seconds
-        self._held += seconds
 
     def _add(self, sent: float, answered: int, rejected: int) -> None:
         """Count an outcome; those of requests `sent` before the last change say nothing about it."""
@@ -159,12 +167,11 @@ class Pace:
         elif self._in_vain > 1:
             self._go(self._from, now, self._unit)
         else:
-            seen = max(answered, self._count.answered / max(0.05, now - self._epoch - self._held))
-            through = min(rate * max(0.25, 1 - share), max(seen, rate / 4))
+            through = min(rate * max(0.25, 1 - share), answered) if answered >= 1 else rate / 2
             self._go(through * self._UNDER, now, 1.0 if flooded else min(20.0, max(1.0, 50 / through)))
 
     def _go(self, rate: float, now: float, unit: float = 1.0, *, sure: bool = False) -> None:
         """Start from `rate` and count anew; `unit` is how many seconds a second of the growth takes."""
         self._from, self._unit, self._epoch = max(self._LEAST, rate), unit, now
         self._since = now - self._SURE * unit if sure else now
-        self._count, self._early, self._held = _Count(), 0, 0.0
+        self._count, self._early = _Count(), 0

@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 SEED = 20240419
 LEVELS = (1, 2, 3, 4)
@@ -219,6 +220,14 @@ RULES: dict[str, Callable[[int, list[str]], Exercise]] = {
 }
 
 
+Item = TypeVar("Item", Choice, Rule)
+
+
+def mixed(rows: list[Item]) -> list[Item]:
+    """Order the rows so that the first of them hold every family and level: `limit` takes the first."""
+    return sorted(rows, key=lambda row: (row.id.rpartition("-")[2], row.level))
+
+
 def sort_mc(seed: int = SEED) -> list[Choice]:
     """Make the multiple-choice rows, each position being right equally often in every family."""
     rows: list[Choice] = []
@@ -239,7 +248,7 @@ def sort_mc(seed: int = SEED) -> list[Choice]:
                 rows.append(
                     Choice(id=key, family=family, level=level, question=item.text, choices=choices, answer=answer)
                 )
-    return rows
+    return mixed(rows)
 
 
 def copy_gen(seed: int = SEED) -> list[Rule]:
@@ -263,7 +272,7 @@ def copy_gen(seed: int = SEED) -> list[Rule]:
                         target=item.target,
                     )
                 )
-    return rows
+    return mixed(rows)
 
 
 def write(folder: Path) -> None:

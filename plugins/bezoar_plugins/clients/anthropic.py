@@ -47,6 +47,9 @@ END_OF_LIFE: Mapping[str, date] = {
     "claude-opus-4-20250514": date(2026, 6, 15),
     "claude-sonnet-4-0": date(2026, 6, 15),
     "claude-sonnet-4-20250514": date(2026, 6, 15),
+    "claude-mythos-preview": date(2026, 6, 30),
+    "claude-sonnet-4-5": date(2026, 11, 30),
+    "claude-sonnet-4-5-20250929": date(2026, 11, 30),
 }
 """The day from which Anthropic's own API answers no more, as its Python library 2.12.0 has it."""
 

@@ -89,26 +89,31 @@ class LoadedModel:
         return Completion(text=request.choices[best], usage=usage, model=self.source.name, scores=tuple(scores))
 
     def _scores(self, prompt: list[int], choices: Sequence[list[int]]) -> list[float]:
+        """Run the prompt once, then what stands before the last token of each choice on copies of its cache."""
         import torch
 
         lines: list[list[int]] = []
         for choice in sorted(choices, key=len, reverse=True):
-            line = [*prompt, *choice[:-1]]
-            if not any(other[: len(line)] == line for other in lines):
-                lines.append(line)
-        ids, mask = self._padded(lines)
-        # padding is on the left, so all that is asked for stands in the last columns
-        kept = ids.shape[1] - len(prompt) + 1
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+            if not any(other[: len(choice) - 1] == choice[:-1] for other in lines):
+                lines.append(choice[:-1])
+        width, device = len(lines[0]), self.model.device
         with torch.inference_mode():
-            output = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, logits_to_keep=kept)
-            logs = output.logits.float().log_softmax(-1)
+            start = self.model(input_ids=torch.tensor([prompt], device=device), logits_to_keep=1, use_cache=True)
+            logs = start.logits.float().log_softmax(-1).expand(len(lines), -1, -1)
+            if width:
+                cache = start.past_key_values
+                cache.batch_repeat_interleave(len(lines))
+                # padded on the right: what is looked at never sees the padding after it
+                ids = [line + [self._padding] * (width - len(line)) for line in lines]
+                places = torch.arange(len(prompt), len(prompt) + width, device=device).expand(len(lines), -1)
+                after = self.model(
+                    input_ids=torch.tensor(ids, device=device), position_ids=places, past_key_values=cache
+                ).logits
+                logs = torch.cat([logs, after.float().log_softmax(-1)], dim=1)
         scores: list[float] = []
         for choice in choices:
-            line = [*prompt, *choice[:-1]]
-            number = next(n for n, other in enumerate(lines) if other[: len(line)] == line)
-            first = logs.shape[1] - len(lines[number]) + len(prompt) - 1
-            scores.append(sum(float(logs[number, first + i, token]) for i, token in enumerate(choice)))
+            number = next(n for n, line in enumerate(lines) if line[: len(choice) - 1] == choice[:-1])
+            scores.append(sum(float(logs[number, place, token]) for place, token in enumerate(choice)))
         return scores
 
     def _row(self, prompt: Prompt, gone: Callable[[], bool]) -> Reply:

