@@ -46,7 +46,8 @@ def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact]) -> 
 def _table(*columns: str, right: int = 0) -> Table:
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index >= len(columns) - right else "left")
+        numeric = index >= len(columns) - right
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
     return table
 
 
@@ -81,6 +82,8 @@ def _scores(artifacts: list[Artifact]) -> Table:
     table = _table("benchmark", "model", "task", "metric", "value", "interval", "n", "not scored", right=4)
     for artifact in artifacts:
         for score in orjson.loads((artifact.path / "scores.json").read_bytes()):
+            if "/" in score["metric"]:
+                continue  # parts of a figure: they are in scores.json
             value = "none" if score["value"] is None else f"{score['value']:.3f}"
             interval = f"{score['low']:.3f} to {score['high']:.3f}" if score["low"] is not None else ""
             missing = ", ".join(f"{n} {outcome}" for outcome, n in score["missing"].items() if n)
@@ -108,7 +111,7 @@ def _short(plan: Plan, artifacts: Mapping[str, Artifact]) -> Iterator[str]:
             continue
         if isinstance(wanted, int) and kept < wanted:
             yield f"`{name}` made {kept} of {wanted} rows: give it more tasks or seeds and run again; {look}"
-        elif kept < _total(counts["dropped"]) and "labelled" not in artifact.manifest.metrics:
+        elif wanted is None and kept < _total(counts["dropped"]) and "labelled" not in artifact.manifest.metrics:
             total = kept + _total(counts["dropped"])
             yield f"`{name}` let {kept} of {total} rows pass: raise `count` before it; {look}"
 

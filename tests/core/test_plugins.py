@@ -15,6 +15,7 @@ from bezoar_core.errors import UsageError
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.plugins import Owned, code_digest, load
 from bezoar_core.testing import KINDS, BezoarProject, check_contract
+from bezoar_core.types import DatasetRef
 
 ROOT = Path(__file__).parents[2]
 BUILT_IN = {
@@ -75,6 +76,8 @@ class _Twin:
     name: ClassVar[str] = "judged"
     version: ClassVar[int] = 1
 
+    data: DatasetRef
+
     def decide(self) -> None:
         """Decide nothing."""
 
@@ -106,7 +109,7 @@ def test_a_broken_stranger_is_named_and_breaks_nothing_else(monkeypatch: pytest.
     plugins = load(points, disabled="")
     assert [o.name for o in plugins.owned] == ["judged"]
     assert sorted(plugins.problems) == [
-        "filter `half` of unknown 0: lacks `decide`",
+        "filter `half` of unknown 0: lacks `decide`, `data`",
         "plugin `bare` of unknown: `bezoar_schemes` lacks @hookimpl (from bezoar_core.hookspecs import hookimpl)",
         "plugin `gone` of unknown cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
         "plugin `typo` of unknown: no hook is called `bezoar_scheme`; did you mean `bezoar_schemes`?",
