@@ -69,11 +69,11 @@ async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, report:
     counts = _counts(kept, dropped)
     _bear(spec, [d for d in dropped if d.reason == REQUEST_FAILED], len(kept) + len(dropped))
     write_rows(out / "dropped.parquet", _alike([_with_reason(d) for d in dropped]))
-    if not kept and spec.read:
+    metrics = plugin.summarise(kept, [d.row for d in dropped]) if isinstance(plugin, Summary) else {}
+    if not kept and (spec.read or "labelled" not in metrics):
         tip = f"the rows and their reasons are in {os.path.relpath(out / 'dropped.parquet')}"
         raise StepFailed(_nothing(spec, counts), where=f"steps.{spec.step}", tip=tip)
     write_rows(out / "rows.parquet", kept)
-    metrics = plugin.summarise(kept, [d.row for d in dropped]) if isinstance(plugin, Summary) else {}
     files = hash_files(out)
     output: dict[str, Json] = {"kind": "rows", "content": files["rows.parquet"], "rows": len(kept)}
     return Made(output=output, files=files, counts=counts, metrics=metrics)

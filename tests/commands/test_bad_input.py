@@ -17,7 +17,10 @@ REGISTRY = """\
 bezoar: 1
 name: small
 models:
-  teacher: {client: echo, rules: [{when: one new instruction, reply: "<example>Tell of {hash} and more.</example>"}]}
+  teacher:
+    client: echo
+    rules: [{when: one new instruction, reply: "<example>Tell of {hash} and more.</example>"}]
+    replies: ["It is {hash}, as said."]
 datasets:
   dolly: {source: "file:dolly.jsonl"}
 judges:
@@ -26,7 +29,7 @@ steps:
   made: {use: lamini, teacher: teacher, seeds: dolly, count: 2, ask_for: 1}
   kept: {use: judged, judge: proxy, data: made}
 """
-TEACHER = REGISTRY.splitlines()[3].strip()
+TEACHER = "\n".join(REGISTRY.splitlines()[3:7]).strip()
 JUDGE = """\
 models:
   judge: {client: echo, replies: ["Status: VERDICT\\nRating: 8\\nReason: so."]}
@@ -67,7 +70,7 @@ def test_it_runs_as_it_stands_and_again_at_once(project: BezoarProject) -> None:
 @pytest.mark.parametrize("command", ["check", "plan", "run"])
 def test_config_faults_stop_every_command_alike(project: BezoarProject, command: str) -> None:
     change(project, "count: 2", "count: two, cuont: 3")
-    refused(project.bezoar(command), 2, "2 faults", "registry.yaml:11:55: `count`", "unknown key `cuont`")
+    refused(project.bezoar(command), 2, "2 faults", "registry.yaml:14:55: `count`", "unknown key `cuont`")
 
 
 def test_an_unset_variable_is_a_warning_in_check_and_a_fault_in_run(project: BezoarProject) -> None:
@@ -92,7 +95,7 @@ def test_a_seed_row_without_a_column_is_named_by_its_number(project: BezoarProje
 def test_nothing_left_after_a_filter_is_said_and_what_was_made_stays(project: BezoarProject) -> None:
     change(project, "Status: Accept", "Status: Reject")
     ended = project.bezoar("run")
-    refused(ended, 1, "registry.yaml:12:3: `kept` kept no row (2 reject")
+    refused(ended, 1, "registry.yaml:15:3: `kept` kept no row (2 reject")
     assert "bezoar run" in ended.out
     again = project.bezoar("status")
     assert re.search(r"made +made", again.out)
@@ -103,7 +106,8 @@ def test_failed_rows_above_the_limit_stop_the_step_and_below_are_listed(project:
     ended = project.bezoar("run", "--only", "made")
     assert ended.status == 1
     assert "Traceback" not in ended.err
-    assert "127.0.0.1:9" in ended.err
+    assert "rows got no reply" in ended.err
+    assert "127.0.0.1" in ended.err
 
 
 def test_only_with_inputs_missing_says_what_is_missing(project: BezoarProject) -> None:
@@ -135,7 +139,7 @@ def test_a_worker_that_dies_is_shown_with_the_end_of_its_log(project: BezoarProj
     folder = project.write("dies/sitecustomize.py", _DIES).parent
     dying = dataclasses.replace(project, environment={"PYTHONPATH": str(folder)})
     ended = dying.bezoar("run")
-    refused(ended, 1, "registry.yaml:11:3: step `made` was killed by SIGKILL", "the last words of a worker")
+    refused(ended, 1, "registry.yaml:14:3: step `made` was killed by SIGKILL", "the last words of a worker")
     assert project.bezoar("run").status == 0
 
 

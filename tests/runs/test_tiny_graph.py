@@ -30,7 +30,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[BezoarP
 def copied(finished: tuple[BezoarProject, Ended], tmp_path: Path) -> BezoarProject:
     """Give a copy of the finished project that a test may change."""
     shutil.copytree(finished[0].root, tmp_path / "project")
-    return BezoarProject(tmp_path / "project")
+    return BezoarProject(tmp_path / "project", {"COLUMNS": "200"})
 
 
 def started(ended: Ended) -> set[str]:
@@ -82,7 +82,7 @@ def test_plan_show_and_ledger_read_a_finished_project(finished: tuple[BezoarProj
     dropped = project.bezoar("show", "lamini", "--dropped", *TINY)
     assert '"drop_reason"' in dropped.out
     stats = project.bezoar("ledger", "stats")
-    assert re.search(r"teacher +\d+", stats.out)
+    assert re.search(r"echo +\d+", stats.out)
     assert "0 damaged lines" in stats.out
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from bezoar_core.records import Row
 from bezoar_plugins.stages.dpo import Dpo
 from bezoar_plugins.stages.sft import Sft
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def _rows(file: str, stage: str | None = None) -> list[Row]:
@@ -54,8 +53,8 @@ def _dpo(learning_rate: float = 3e-4) -> Dpo:
 
 def test_sft_and_dpo_learn_on_smollm2(cache: Path, tmp_path: Path) -> None:
     base = local_model(SMOLLM2, "openbezoar")
-    dolly = list(islice(_rows("dolly.jsonl"), 10))
-    hh = list(islice(_rows("hh.jsonl"), 12))
+    dolly = _rows("dolly.jsonl")[:10]
+    hh = _rows("hh.jsonl")[:12]
     with watched_gradients() as gradients:
         sft = train(_sft(), base, dolly, _rows("heldout.jsonl", "lamini"), tmp_path / "sft")
     require_learned(loss_gains(sft), gradients)
@@ -68,4 +67,3 @@ def test_sft_and_dpo_learn_on_smollm2(cache: Path, tmp_path: Path) -> None:
     require_learned(margin_gains(dpo), gradients)
     for stage in (sft, dpo):
         assert stage.metrics["merge_gap"] < 1e-3
-        print(json.dumps(dict(stage.metrics)))
