@@ -82,9 +82,9 @@ class StepSpec:
 
 
 def write_spec(path: Path, spec: StepSpec) -> None:
-    """Write the order to `path`."""
+    """Write the order to `path`, its mappings in the registry's order."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, spec)
+    write_json(path, spec, sort=False)
 
 
 def read_spec(path: Path) -> StepSpec:

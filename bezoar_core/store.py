@@ -162,9 +162,9 @@ def publish(partial: Path, manifest: Manifest) -> Artifact:
     return Artifact(final, manifest)
 
 
-def write_json(path: Path, data: object) -> None:
-    """Write `data` as indented JSON with sorted keys."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+def write_json(path: Path, data: object, *, sort: bool = True) -> None:
+    """Write `data` as indented JSON; with `sort`, the same data gives the same bytes."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | (orjson.OPT_SORT_KEYS if sort else 0)
     path.write_bytes(orjson.dumps(data, default=_plain, option=options))
 
 

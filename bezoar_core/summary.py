@@ -79,16 +79,24 @@ def _training(artifacts: list[Artifact]) -> Table:
 
 
 def _scores(artifacts: list[Artifact]) -> Table:
-    table = _table("benchmark", "model", "task", "metric", "value", "interval", "n", "not scored", right=4)
+    table = _table("model", "task", "metric", "value", "interval", "n", "not scored", right=4)
     for artifact in artifacts:
         for score in orjson.loads((artifact.path / "scores.json").read_bytes()):
             if "/" in score["metric"]:
                 continue  # parts of a figure: they are in scores.json
             value = "none" if score["value"] is None else f"{score['value']:.3f}"
-            interval = f"{score['low']:.3f} to {score['high']:.3f}" if score["low"] is not None else ""
+            interval = f"{score['low']:.2f} to {score['high']:.2f}" if score["low"] is not None else ""
             missing = ", ".join(f"{n} {outcome}" for outcome, n in score["missing"].items() if n)
-            row = (score["model"], score["task"], score["metric"], value, interval, str(score["n"]), missing)
-            table.add_row(artifact.manifest.step, *row)
+            row = (
+                score["model"],
+                score["task"],
+                score["metric"].partition(",")[0],
+                value,
+                interval,
+                str(score["n"]),
+                missing,
+            )
+            table.add_row(*row)
     return table
 
 
