@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, TypeAlias
@@ -99,10 +99,10 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
     problems: list[str] = []
     owned: list[Owned] = []
     found = entry_points(group="bezoar") if points is None else points
-    for point in sorted(found, key=lambda p: (p.dist is None or p.dist.name != "bezoar", p.name)):
+    for point in sorted(found, key=lambda p: (_owner(p.dist)[0] != "bezoar", p.name)):
         if point.name in off:
             continue
-        owner = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+        owner = " ".join(_owner(point.dist)) if point.dist else "unknown"
         try:
             module: ModuleType = point.load()
         except Exception as error:  # a stranger's import can fail in any way, and must not take the rest with it
@@ -121,6 +121,12 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
     return Plugins(tuple(owned), manager, tuple(problems))
 
 
+@cache
+def _owner(distribution: Distribution | None) -> tuple[str, str]:
+    """Return a distribution's name and version; reading them parses its metadata, so once is enough."""
+    return (distribution.name, distribution.version) if distribution else ("unknown", "0")
+
+
 def _register(manager: pluggy.PluginManager, module: ModuleType, point: EntryPoint) -> str:
     hooks = {name for name in vars(hookspecs) if name.startswith("bezoar_")}
     for name, value in vars(module).items():
@@ -130,14 +136,14 @@ def _register(manager: pluggy.PluginManager, module: ModuleType, point: EntryPoi
             if not hasattr(value, "bezoar_impl"):
                 return f"`{name}` lacks @hookimpl (from bezoar_core.hookspecs import hookimpl)"
     try:
-        manager.register(module, name=f"{point.dist.name if point.dist else '?'}:{point.name}")
+        manager.register(module, name=f"{_owner(point.dist)[0]}:{point.name}")
     except (pluggy.PluginValidationError, ValueError) as error:
         return str(error)
     return ""
 
 
 def _offered(module: ModuleType, point: EntryPoint) -> list[Owned]:
-    distribution, release = (point.dist.name, point.dist.version) if point.dist else ("unknown", "0")
+    distribution, release = _owner(point.dist)
     offered: list[Owned] = []
     for kind in METHODS:
         hook: Callable[[], Iterable[type]] | None = getattr(module, f"bezoar_{kind}s", None)
