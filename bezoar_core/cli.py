@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from bezoar_core.errors import BezoarError
 from bezoar_core.plugins import load
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="bezoar",
         description="From seed data to an aligned, evaluated, documented small language model, with one command.",
     )
-    parser.add_argument("--version", action="version", version=f"bezoar {version('bezoar')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     found = [command for offered in load().manager.hook.bezoar_commands() for command in offered]
     for command in sorted(found, key=lambda c: str(c.name)):
@@ -40,6 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+class _Version(argparse.Action):
+    """`--version`: a distribution's metadata is parsed only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        parser.exit(message=f"bezoar {version('bezoar')}\n")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import islice
 from math import ceil
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from bezoar_core.errors import RequestFailed
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,6 +33,8 @@ async def in_order(
     `want()` says how many results are still useful: no more are begun than, by what came of the earlier ones, will
     be needed, and at 0 the rest is cancelled. `failed` turns a `RequestFailed` into a result; without it, it is raised.
     """
+    import asyncio  # 25 ms that `bezoar --help` has no use for
+
     source = iter(items)
     begun: deque[tuple[T, asyncio.Future[R]]] = deque()
     needed = _Needed(want, ahead)

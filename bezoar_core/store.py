@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,6 +120,8 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def hash_files(folder: Path) -> dict[str, str]:
     """Return the sha256 of every file under `folder` by relative path, the manifest left out."""
+    from concurrent.futures import ThreadPoolExecutor
+
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / "manifest.json")
     with ThreadPoolExecutor(max_workers=2) as pool:
         digests = pool.map(_sha256, paths)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -38,6 +37,8 @@ class Run:
     @staticmethod
     def run(options: Namespace) -> int:
         """Run, and print the summary."""
+        import asyncio
+
         from bezoar_core.display import Display
         from bezoar_core.errors import StepFailed
         from bezoar_core.graph import select

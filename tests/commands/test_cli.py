@@ -8,7 +8,18 @@ import pytest
 
 from bezoar_core.testing import BezoarProject
 
-HEAVY = ("torch", "transformers", "pydantic", "huggingface_hub", "pyarrow", "aiohttp", "rich", "datasets", "peft")
+HEAVY = (
+    "torch",
+    "transformers",
+    "pydantic",
+    "huggingface_hub",
+    "pyarrow",
+    "aiohttp",
+    "rich",
+    "datasets",
+    "peft",
+    "asyncio",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["release", "--help"]])

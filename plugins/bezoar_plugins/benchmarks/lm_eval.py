@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import ClassVar, Literal
 
 from bezoar_core.errors import BezoarError
@@ -24,7 +22,7 @@ from bezoar_plugins.benchmarks.harness_results import (
 )
 from bezoar_plugins.benchmarks.harness_tasks import WHERE, documents, leaves, load, task_manager
 
-_HALF_WIDTH = NormalDist().inv_cdf(0.975)
+_HALF_WIDTH = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +68,9 @@ class LmEval:
         if model.model is None:
             tip = "the harness reads weights: name models with a `source`, or the outputs of stages"
             raise BezoarError(f"model `{model.name}` has no folder to load", where=WHERE, tip=tip)
-        # In a thread, so that the step can go on telling that it lives.
-        found = await asyncio.to_thread(self._evaluated, model.model.path)
+        from asyncio import to_thread
+
+        found = await to_thread(self._evaluated, model.model.path)  # the step goes on telling that it lives
         (out / "results.json").write_text(results_file(found, model.name), encoding="utf-8")
         for task, rows in found.rows.items():
             for sample in document_samples(task, rows):

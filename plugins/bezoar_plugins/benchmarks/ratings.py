@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from bezoar_core.records import Sample, Score
 from bezoar_core.types import Json
@@ -23,6 +22,8 @@ def rating_score(
     `data` has `part`, the means were every missing rating a 1 (`worst`) or a 10 (`best`), and how many answers were cut
     off or empty.
     """
+    from statistics import fmean
+
     by_question: dict[str, list[float]] = {}
     for sample in samples:
         if sample.value is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -15,6 +13,9 @@ from bezoar_core.records import Completion, Feature, ModelDir, Request
 from bezoar_core.types import Json, Operational, PositiveInt
 
 if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
     from bezoar_plugins.clients.loaded_model import LoadedModel, Prompt
 
 _HAS: frozenset[Feature] = frozenset({"choices", "prefill", "stop", "logprobs", "raw", "temperature", "top_p", "seed"})
@@ -68,6 +69,12 @@ class Transformers:
         """Do nothing: nothing is loaded before `bind`."""
 
 
+def _one_thread() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, "bezoar-transformers")
+
+
 @dataclass(eq=False)
 class _Waiting:
     """A request whose reply is still to come; `prompt` is filled in when its ids are known."""
@@ -87,7 +94,7 @@ class Answering:
     version: ClassVar[int] = Transformers.version
     local: ClassVar[bool] = True
     _waiting: list[_Waiting] = field(default_factory=list)
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "bezoar-transformers"))
+    _thread: ThreadPoolExecutor = field(default_factory=_one_thread)
     _serving: asyncio.Task[None] | None = None
 
     @property
@@ -101,7 +108,9 @@ class Answering:
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply; raise `RequestFailed` of kind `context` where the prompt is too long."""
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
         waiting = _Waiting(request, loop.create_future())
         self._waiting.append(waiting)
         if self._serving is None or self._serving.done():
@@ -119,9 +128,11 @@ class Answering:
             vars(self.model).pop(name, None)
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop, sleep
+
+        loop = get_running_loop()
         while True:
-            await asyncio.sleep(_GATHER)
+            await sleep(_GATHER)
             self._waiting = [waiting for waiting in self._waiting if not waiting.reply.done()]
             if not self._waiting:
                 return

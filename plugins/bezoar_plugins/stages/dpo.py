@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log1p
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bezoar_core.errors import DataError, StepFailed
@@ -283,6 +282,8 @@ class Dpo:
                     "loss_after": _loss(reward),
                 }
             )
+        from statistics import fmean
+
         write_heldout(path, rows)
         means = ("margin_before", "margin_after", "margin_merged", "reward_margin", "loss_before", "loss_after")
         return {
