@@ -15,7 +15,7 @@ from bezoar_core.interfaces import Benchmark, Client, Judge, LocalClient
 from bezoar_core.plugins import STEP_KINDS, Plugins
 from bezoar_core.records import Adapter, ModelDir, Row, RowsDir
 from bezoar_core.registry import DatasetKeys, patterns_of
-from bezoar_core.rows import read_parquet, read_rows, require, write_rows
+from bezoar_core.rows import Rows, read_parquet, read_rows, require, write_rows
 from bezoar_core.schema import check, keys
 from bezoar_core.sources import Sources, parse
 from bezoar_core.spec import DatasetSpec, JudgeSpec, ModelSpec, StepSpec
@@ -65,10 +65,11 @@ class Workshop:
     def rows_dir(self, spec: DatasetSpec, work: Path, columns: Iterable[str], place: str) -> RowsDir:
         """Return rows as a parquet file, written to `work` where they come from outside."""
         path = Path(spec.parquet) if spec.parquet else work / f"{spec.name}.parquet"
-        rows = list(require(self.rows(spec), columns, place))
+        rows = Rows(lambda: require(self.rows(spec), columns, place))
+        count = sum(1 for _ in rows)
         if spec.parquet is None:
             write_rows(path, rows)
-        return RowsDir(name=spec.name, path=path, content=spec.content, count=len(rows))
+        return RowsDir(name=spec.name, path=path, content=spec.content, count=count)
 
     def model_dir(self, spec: ModelSpec) -> ModelDir:
         """Return a model's folder; a source is converted on first use."""

@@ -125,8 +125,8 @@ class Needs(Protocol):
 class Summary(Protocol):
     """A scheme or filter with figures about its own output, for the manifest and the card."""
 
-    def summarise(self, kept: Sequence[Row], dropped: Sequence[Row]) -> Metrics:
-        """Return figures computed from the rows alone."""
+    def summarise(self, kept: Iterable[Row], dropped: Iterable[Row]) -> Metrics:
+        """Return figures computed from the rows alone; both may be gone through several times."""
         ...
 
 
@@ -149,7 +149,7 @@ class Scheme(Plugin, Protocol):
         ...
 
     def generate(self, seeds: Iterable[Row], ask: Ask, draw: Draw, want: Want) -> AsyncIterator[Kept | Dropped]:
-        """Yield rows until `want()` is 0 or the seeds give out."""
+        """Yield rows until `want()` is 0 or the seeds give out; `seeds` may be gone through several times."""
         ...
 
 
@@ -158,7 +158,7 @@ class Filter(Plugin, Protocol):
     """Decides over a whole set of rows; decisions come in row order, one a row."""
 
     def decide(self, rows: Iterable[Row], ask: Ask, draw: Draw) -> AsyncIterator[Keep | Drop]:
-        """Yield one decision a row."""
+        """Yield one decision a row; `rows` may be gone through several times, each pass reads them anew."""
         ...
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,8 +28,9 @@ from bezoar_core.records import (
     Score,
     Subject,
 )
-from bezoar_core.rows import require, write_rows
+from bezoar_core.rows import Rows, require, write_rows
 from bezoar_core.spec import StepSpec
+from bezoar_core.spool import Spool
 from bezoar_core.store import content_of, hash_files
 from bezoar_core.types import DatasetRef, Json, ModelRef
 
@@ -45,45 +48,70 @@ class Made:
     model: Mapping[str, Json] = field(default_factory=dict)
 
 
-async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, report: Report) -> Made:
+async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, work: Path, report: Report) -> Made:
     """Run a scheme or a filter: `rows.parquet` and `dropped.parquet`, every row with its reason in one of them."""
-    spec = shop.spec
-    kept: list[Row] = []
-    dropped: list[Dropped | Drop] = []
-    draw = KeyedDraw(spec.seed)
-    if isinstance(plugin, Scheme):
-        seeds = _inputs(shop, plugin, "seeds")
-        outcomes: AsyncIterator[Kept | Dropped | Keep | Drop] = plugin.generate(
-            seeds, ask, draw, lambda: max(0, plugin.count - len(kept))
-        )
-    elif isinstance(plugin, Filter):
-        outcomes = plugin.decide(_inputs(shop, plugin, "data"), ask, draw)
-    else:
-        raise BezoarError(f"`{spec.use}` makes no rows")
+    with closing(Spool(work / "kept.jsonl")) as kept, closing(Spool(work / "dropped.jsonl")) as dropped:
+        inputs = _Inputs(shop, plugin, "seeds" if isinstance(plugin, Scheme) else "data")
+        draw = KeyedDraw(shop.spec.seed)
+        if isinstance(plugin, Scheme):
+            count = plugin.count
+            reasons = await _spooled(
+                plugin.generate(inputs, ask, draw, lambda: max(0, count - len(kept))), kept, dropped, report
+            )
+        elif isinstance(plugin, Filter):
+            reasons = await _spooled(plugin.decide(inputs, ask, draw), kept, dropped, report)
+        else:
+            raise BezoarError(f"`{shop.spec.use}` makes no rows")
+        return _published(shop.spec, plugin, inputs.read, kept, dropped, reasons, out)
+
+
+async def _spooled(
+    outcomes: AsyncIterator[Kept | Dropped] | AsyncIterator[Keep | Drop], kept: Spool, dropped: Spool, report: Report
+) -> Mapping[str, int]:
+    """Take every outcome to the disk and return how many were dropped for each reason."""
+    reasons: Counter[str] = Counter()
     async for outcome in outcomes:
         if isinstance(outcome, Kept | Keep):
             kept.append(outcome.row)
         else:
-            dropped.append(outcome)
+            dropped.append({**outcome.row, "drop_reason": outcome.reason, "drop_detail": outcome.detail})
+            reasons[outcome.reason] += 1
         report({"kept": len(kept), "dropped": len(dropped)})
-    counts = _counts(kept, dropped)
-    _bear(spec, [d for d in dropped if d.reason == REQUEST_FAILED], len(kept) + len(dropped))
-    write_rows(out / "dropped.parquet", _alike([_with_reason(d) for d in dropped]))
-    metrics = plugin.summarise(kept, [d.row for d in dropped]) if isinstance(plugin, Summary) else {}
+    return reasons
+
+
+def _published(
+    spec: StepSpec, plugin: object, read: int, kept: Spool, dropped: Spool, reasons: Mapping[str, int], out: Path
+) -> Made:
+    _bear(spec, dropped, len(kept) + len(dropped), reasons.get(REQUEST_FAILED, 0))
+    write_rows(out / "dropped.parquet", dropped, mixed=True)
+    metrics = plugin.summarise(kept, Rows(lambda: _without_reason(dropped))) if isinstance(plugin, Summary) else {}
     if not kept and (spec.read or "labelled" not in metrics):
         tip = f"the rows and their reasons are in {os.path.relpath(out / 'dropped.parquet')}"
-        raise StepFailed(_nothing(spec, counts), where=f"steps.{spec.step}", tip=tip)
+        raise StepFailed(_nothing(spec, reasons), where=f"steps.{spec.step}", tip=tip)
     write_rows(out / "rows.parquet", kept)
     files = hash_files(out)
     output: dict[str, Json] = {"kind": "rows", "content": files["rows.parquet"], "rows": len(kept)}
+    counts: dict[str, Json] = {"read": read, "kept": len(kept), "dropped": dict(sorted(reasons.items()))}
     return Made(output=output, files=files, counts=counts, metrics=metrics)
 
 
-def _inputs(shop: Workshop, plugin: object, name: str) -> Iterable[Row]:
-    columns: frozenset[str] = getattr(plugin, "columns", frozenset())
-    for found, ref in references(plugin):
-        if found == name and isinstance(ref, DatasetRef):
-            yield from require(ref.rows(), columns, _place(shop, ref.name))
+class _Inputs(Iterable[Row]):
+    """The rows a field names, one input after the other; may be gone through again. `read` is how far anybody went."""
+
+    def __init__(self, shop: Workshop, plugin: object, name: str) -> None:
+        self._columns: frozenset[str] = getattr(plugin, "columns", frozenset())
+        refs = [ref for found, ref in references(plugin) if found == name and isinstance(ref, DatasetRef)]
+        self._sources = [(ref, _place(shop, ref.name)) for ref in refs]
+        self.read = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        number = 0
+        for ref, place in self._sources:
+            for row in require(ref.rows(), self._columns, place):
+                number += 1
+                self.read = max(self.read, number)
+                yield row
 
 
 def _place(shop: Workshop, name: str) -> str:
@@ -92,40 +120,23 @@ def _place(shop: Workshop, name: str) -> str:
     return str(source).removeprefix("file:") if source else name
 
 
-def _with_reason(dropped: Dropped | Drop) -> Row:
-    return {**dropped.row, "drop_reason": dropped.reason, "drop_detail": dropped.detail}
+def _without_reason(dropped: Iterable[Row]) -> Iterator[Row]:
+    for row in dropped:
+        yield {name: value for name, value in row.items() if name not in ("drop_reason", "drop_detail")}
 
 
-def _alike(rows: list[Row]) -> list[Row]:
-    """Write a column that holds several types as JSON text: rows are often dropped because they are odd."""
-    kinds: dict[str, set[type]] = {}
-    for row in rows:
-        for column, value in row.items():
-            if value is not None:
-                kinds.setdefault(column, set()).add(type(value))
-    odd = {column for column, found in kinds.items() if len(found) > 1}
-    return [{k: orjson.dumps(v).decode() if k in odd else v for k, v in row.items()} for row in rows]
-
-
-def _counts(kept: Sequence[Row], dropped: Sequence[Dropped | Drop]) -> dict[str, Json]:
-    reasons: dict[str, Json] = {}
-    for reason in sorted({d.reason for d in dropped}):
-        reasons[reason] = sum(d.reason == reason for d in dropped)
-    return {"kept": len(kept), "dropped": reasons}
-
-
-def _bear(spec: StepSpec, failed: Sequence[Dropped | Drop], total: int) -> None:
-    if len(failed) > spec.on_error * max(total, 1):
+def _bear(spec: StepSpec, dropped: Iterable[Row], total: int, failed: int) -> None:
+    if failed > spec.on_error * max(total, 1):
+        example = next(row["drop_detail"] for row in dropped if row["drop_reason"] == REQUEST_FAILED)
         raise StepFailed(
-            f"{len(failed)} of {total} rows got no reply, and `on_error` bears {spec.on_error:.0%}: {failed[0].detail}",
+            f"{failed} of {total} rows got no reply, and `on_error` bears {spec.on_error:.0%}: {example}",
             where=f"steps.{spec.step}",
             tip="replies that came are in the ledger: run again to ask for the rest, or raise `on_error`",
         )
 
 
-def _nothing(spec: StepSpec, counts: Mapping[str, Json]) -> str:
-    reasons = counts["dropped"]
-    listed = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) if isinstance(reasons, dict) else ""
+def _nothing(spec: StepSpec, reasons: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
     return f"`{spec.step}` kept no row ({listed or 'it was given none'})"
 
 

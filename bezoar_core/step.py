@@ -81,7 +81,7 @@ def make(spec: StepSpec, events: Events) -> None:
         made = _train(shop, out, work, events)
         cost: dict[str, Json] = {}
     else:
-        made, cost = asyncio.run(_ask(shop, out, events))
+        made, cost = asyncio.run(_ask(shop, out, work, events))
     times: dict[str, Json] = {"started": round(began, 3), "seconds": round(time.time() - began, 3)}
     publish(out, _manifest(spec, owned, made, cost, times))
 
@@ -97,7 +97,7 @@ def _train(shop: Workshop, out: Path, work: Path, events: Events) -> Made:
     return train(shop, plugin, out, work, log)
 
 
-async def _ask(shop: Workshop, out: Path, events: Events) -> tuple[Made, dict[str, Json]]:
+async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[Made, dict[str, Json]]:
     spec = shop.spec
     spend = Budget(Path(spec.run) / "spent", spec.budget)
     figures: dict[str, Json] = {}
@@ -111,10 +111,10 @@ async def _ask(shop: Workshop, out: Path, events: Events) -> tuple[Made, dict[st
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
         try:
             if isinstance(plugin, Benchmark):
-                work = compare if spec.part == "compare" else measure
-                made = await work(shop, plugin, engine, out, figures.update)
+                act = compare if spec.part == "compare" else measure
+                made = await act(shop, plugin, engine, out, figures.update)
             else:
-                made = await make_rows(shop, plugin, engine, out, figures.update)
+                made = await make_rows(shop, plugin, engine, out, work, figures.update)
         finally:
             beat.cancel()
             await engine.aclose()

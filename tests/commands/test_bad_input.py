@@ -128,7 +128,7 @@ def _full_disk(folder: Path) -> Path:
     (folder / "sitecustomize.py").write_text(
         "import errno, sys\n"
         "import bezoar_core.making as making\n"
-        "def full(path, rows, columns=()):\n"
+        "def full(path, *rows, **how):\n"
         "    raise OSError(errno.ENOSPC, 'No space left on device', str(path))\n"
         "making.write_rows = full\n"
     )

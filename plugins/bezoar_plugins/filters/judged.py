@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import ClassVar
 
 from bezoar_core.errors import BezoarError, DataError
@@ -45,7 +47,9 @@ class Judged:
 
     async def decide(self, rows: Iterable[Row], ask: Ask, draw: Draw) -> AsyncIterator[Keep | Drop]:
         """Yield a decision a row, in row order."""
-        cases = [self._case(number, row) for number, row in enumerate(rows)]
+        for number, row in enumerate(rows):
+            self._case(number, row)  # a row that cannot be judged is found before anything is asked
+        cases = (self._case(number, row) for number, row in enumerate(rows))
         async for decision in in_order(partial(self._decide, ask), cases):
             yield decision
 
@@ -86,21 +90,19 @@ class Judged:
         prefix = self.judge.name
         return {**row, f"{prefix}_status": status, f"{prefix}_rating": rating, f"{prefix}_reason": reason}
 
-    def summarise(self, kept: Sequence[Row], dropped: Sequence[Row]) -> Metrics:
+    def summarise(self, kept: Iterable[Row], dropped: Iterable[Row]) -> Metrics:
         """Return how often each status came and, with labels, the agreement over the rows with a verdict."""
-        rows = [*kept, *dropped]
-        statuses = [str(row[f"{self.judge.name}_status"]) for row in rows]
-        figures: dict[str, float] = {"rows": len(rows)}
+        statuses: Counter[str] = Counter()
+        pairs: list[tuple[bool, bool]] = []
+        for row in chain(kept, dropped):
+            status = str(row[f"{self.judge.name}_status"])
+            statuses[status] += 1
+            if self.label is not None and status in ("Accept", "Reject"):
+                pairs.append((_accepts(row[self.label]) is True, status == "Accept"))
+        figures: dict[str, float] = {"rows": statuses.total()}
         for status in ("Accept", "Reject", "Unparsed", "Refused", "Failed"):
-            figures[status.lower()] = statuses.count(status)
-        if self.label is None:
-            return figures
-        pairs = [
-            (_accepts(row[self.label]) is True, status == "Accept")
-            for row, status in zip(rows, statuses, strict=True)
-            if status in ("Accept", "Reject")
-        ]
-        return {**figures, **agreement(pairs)}
+            figures[status.lower()] = statuses[status]
+        return figures if self.label is None else {**figures, **agreement(pairs)}
 
 
 def agreement(pairs: Sequence[tuple[bool, bool]]) -> Metrics:
