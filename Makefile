@@ -11,7 +11,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow docs versions lock clean
+.PHONY: install demo lint format types test test-slow docs versions lock bench-completions clean
 
 install: $(INSTALLED)
 
@@ -58,5 +58,17 @@ lock:
 	  --python-platform x86_64-unknown-linux-gnu --no-header --no-annotate --output-file requirements.lock \
 	  --constraint requirements.torch $(TORCH_BRINGS:%=--no-emit-package %)
 
+# the SDKs and, with PEERS=1, the peers are installed into environments of their own
+SDKS := benchmarks/completions/.venvs/sdk/.installed
+PEER_VENVS := $(if $(PEERS),$(foreach peer,curator distilabel,benchmarks/completions/.venvs/$(peer)/.installed))
+
+benchmarks/completions/.venvs/%/.installed: benchmarks/completions/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+bench-completions: $(INSTALLED) $(SDKS) $(PEER_VENVS)
+	$(BIN)/python benchmarks/completions
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv benchmarks/completions/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
