@@ -28,7 +28,6 @@ class Show:
     @staticmethod
     def run(options: Namespace) -> int:
         """Print what the manifest says, and rows as JSON."""
-        import sys
         from itertools import islice
 
         import orjson
@@ -37,6 +36,8 @@ class Show:
         from bezoar_core.funnel import funnel
         from bezoar_core.rows import read_parquet
 
+        if options.rows < 0:
+            raise UsageError(f"`--rows {options.rows}` is no number of rows", tip="0 shows none")
         plan = registry_options.project(options).plan()
         if options.step not in plan.nodes:
             raise UsageError(f"unknown step `{options.step}`", tip=nearest(options.step, sorted(plan.nodes)))
@@ -59,7 +60,7 @@ class Show:
         rows = state.artifact.path / ("dropped.parquet" if options.dropped else "rows.parquet")
         if rows.is_file():
             for row in islice(read_parquet(rows), options.rows):
-                sys.stdout.buffer.write(orjson.dumps(row, option=orjson.OPT_INDENT_2) + b"\n")
+                print(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())
         return 0
 
 

@@ -182,6 +182,14 @@ def test_two_runs_at_once_are_refused(project: BezoarProject) -> None:
     refused(second, 1, "another run holds", "bezoar status")
 
 
+def test_show_prints_rows_last_into_a_pipe_and_refuses_fewer_than_none(project: BezoarProject) -> None:
+    assert project.bezoar("run", "--only", "made").status == 0
+    buffered = dataclasses.replace(project, environment={"PYTHONUNBUFFERED": ""})
+    lines = buffered.bezoar("show", "made", "--rows", "1").out.splitlines()
+    assert lines[0].startswith("made: scheme `lamini`") and lines[-1] == "}"
+    refused(project.bezoar("show", "made", "--rows", "-1"), 2, "`--rows -1` is no number of rows")
+
+
 def test_an_interrupted_run_says_how_to_go_on(project: BezoarProject) -> None:
     running = project.start("run")
     log = project.root / ".bezoar" / "runs"
