@@ -83,7 +83,8 @@ async def _spooled(
 def _published(
     spec: StepSpec, plugin: object, read: int, kept: Spool, dropped: Spool, reasons: Mapping[str, int], out: Path
 ) -> Made:
-    _bear(spec, dropped, len(kept) + len(dropped), reasons.get(REQUEST_FAILED, 0))
+    lost = (str(row["drop_detail"]) for row in dropped if row["drop_reason"] == REQUEST_FAILED)
+    _bear(spec, "rows", reasons.get(REQUEST_FAILED, 0), len(kept) + len(dropped), lost)
     write_rows(out / "dropped.parquet", dropped, mixed=True)
     metrics = plugin.summarise(kept, Rows(lambda: _without_reason(dropped))) if isinstance(plugin, Summary) else {}
     if not kept and (spec.read or "labelled" not in metrics):
@@ -125,11 +126,10 @@ def _without_reason(dropped: Iterable[Row]) -> Iterator[Row]:
         yield {name: value for name, value in row.items() if name not in ("drop_reason", "drop_detail")}
 
 
-def _bear(spec: StepSpec, dropped: Iterable[Row], total: int, failed: int) -> None:
+def _bear(spec: StepSpec, noun: str, failed: int, total: int, details: Iterator[str]) -> None:
     if failed > spec.on_error * max(total, 1):
-        example = next(row["drop_detail"] for row in dropped if row["drop_reason"] == REQUEST_FAILED)
         raise StepFailed(
-            f"{failed} of {total} rows got no reply, and `on_error` bears {spec.on_error:.0%}: {example}",
+            f"{failed} of {total} {noun} got no reply, and `on_error` bears {spec.on_error:.0%}: {next(details)}",
             where=f"steps.{spec.step}",
             tip="replies that came are in the ledger: run again to ask for the rest, or raise `on_error`",
         )
@@ -176,7 +176,10 @@ def _rows_dir(shop: Workshop, plugin: object, name: str, work: Path) -> RowsDir 
 
 
 async def measure(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report: Report) -> Made:
-    """Measure one model: `samples.jsonl`, and whatever files the benchmark writes itself."""
+    """Measure one model: `samples.jsonl`, and whatever files the benchmark writes itself.
+
+    Samples without a reply count against `on_error` as rows do: else a server that was down would be a lasting result.
+    """
     spec = shop.spec
     name = str(spec.subject)
     described = spec.models[name]
@@ -185,6 +188,8 @@ async def measure(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report
     async for sample in plugin.measure(Subject(name=name, ref=ModelRef(name), model=model), ask, _draw(spec), out):
         samples.append(sample)
         report({"samples": len(samples)})
+    lost = [str(sample.data.get("message", "")) for sample in samples if sample.outcome == "failed"]
+    _bear(spec, "samples", len(lost), len(samples), iter(lost))
     return _samples(spec, samples, [], out)
 
 

@@ -101,8 +101,8 @@ class JudgeEntry:
 class StepKeys:
     """The reserved keys of a step, beside those of its plugin.
 
-    `on_error` is the share of rows that may fail for want of a reply. `rerun: never` keeps a finished artifact
-    although the plugin's code has changed since.
+    `on_error` is the share of rows, of a benchmark's samples, that may fail for want of a reply. `rerun: never` keeps a
+    finished artifact although the plugin's code has changed since.
     """
 
     use: str

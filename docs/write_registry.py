@@ -107,7 +107,7 @@ COMMON: Mapping[type, Mapping[str, str]] = {
         "use": "Which scheme, filter, stage or benchmark.",
         "seed": "Its seed, where it is not to follow from the registry's.",
         "processes": "How many processes train. More than 1 is not supported yet.",
-        "on_error": "The share of rows that may fail for want of a reply; above it the step fails.",
+        "on_error": "The share of rows, or samples, that may fail for want of a reply; above it the step fails.",
         "rerun": "`never` keeps what is made although the plugin's code has changed since.",
     },
     Release: {

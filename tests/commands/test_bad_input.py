@@ -110,6 +110,43 @@ def test_failed_rows_above_the_limit_stop_the_step_and_below_are_listed(project:
     assert "127.0.0.1" in ended.err
 
 
+def test_a_benchmark_whose_model_does_not_answer_leaves_no_measurement(project: BezoarProject) -> None:
+    rows = [{"question_id": n, "category": "writing", "turns": ["Say one", "Say two"]} for n in range(2)]
+    project.rows("questions.jsonl", rows)
+    project.rows("prompts.jsonl", [{"name": "single-v1", "system_prompt": "", "prompt_template": "{question}{answer}"}])
+    registry = project.root / "registry.yaml"
+    text = (
+        registry.read_text()
+        .replace(
+            "datasets:\n",
+            (
+                '  broken: {client: openai, model: m, base_url: "http://127.0.0.1:9"}\n'
+                "datasets:\n"
+                '  questions: {source: "file:questions.jsonl"}\n'
+                '  prompts: {source: "file:prompts.jsonl"}\n'
+            ),
+        )
+        .replace("judges:\n", "judges:\n  mt: {use: mt-bench-single, model: judge, prompts: prompts}\n")
+    )
+    registry.write_text(text + "  bench: {use: mt-bench, models: [broken], judge: mt, questions: questions}\n")
+    environment = {"PYTHONPATH": os.pathsep.join([str(_refusing(project.root)), os.environ.get("PYTHONPATH", "")])}
+    ended = dataclasses.replace(project, environment=environment).bezoar("run", "--only", "bench@broken")
+    refused(ended, 1, "4 of 4 samples got no reply, and `on_error` bears 1%")
+    assert re.search(r"bench@broken +run", project.bezoar("status").out)
+
+
+def _refusing(folder: Path) -> Path:
+    """Make a folder that, on PYTHONPATH, lets every request to a server fail at once."""
+    (folder / "sitecustomize.py").write_text(
+        "from bezoar_core.errors import RequestFailed\n"
+        "from bezoar_plugins.clients.http import Server\n"
+        "async def post(self, path, body):\n"
+        "    raise RequestFailed('nobody there', kind='connection')\n"
+        "Server.post = post\n"
+    )
+    return folder
+
+
 def test_only_with_inputs_missing_says_what_is_missing(project: BezoarProject) -> None:
     refused(project.bezoar("run", "--only", "kept"), 1, "step `kept` was not made: after `made`")
     refused(project.bezoar("run", "--until", "kep"), 2, "unknown step `kep`", "did you mean `kept`?")
