@@ -227,7 +227,10 @@ class _Reader:
             return []
         entries: list[tuple[str, dict[str, Json]]] = []
         for key, entry in value.items():
-            if isinstance(entry, dict):
+            if not key or "@" in key or "/" in key or key.startswith("."):  # names of folders and files are made of it
+                message = f"`{key}` cannot name a {name.removesuffix('s')}: no `@`, no `/`, no dot in front"
+                self._fault((name, key), message)
+            elif isinstance(entry, dict):
                 entries.append((key, entry))
             else:
                 self._fault((name, key), f"`{key}` must be a mapping")
@@ -272,9 +275,6 @@ class _Reader:
 
     def step(self, name: str, data: dict[str, Json]) -> StepEntry | None:
         spot: Spot = ("steps", name)
-        if "@" in name or "/" in name or name.startswith("."):
-            self._fault(spot, f"`{name}` cannot name a step: no `@`, no `/`, no dot in front")
-            return None
         owned = self._plugin("use", data.get("use"), STEP_KINDS, spot)
         if owned is None:
             return None

@@ -78,6 +78,8 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> Non
         ("on_error: 0.5", "on_error: 1.5", "`on_error`: input should be less than or equal to 1"),
         ("on_error: 0.5", "processes: 2", "`processes`: input should be 1"),
         ("made: {use", "a@b: {use", "`a@b` cannot name a step"),
+        ("teacher: {client", "org/teacher: {client", "registry.yaml:5:3: `org/teacher` cannot name a model: no `@`"),
+        ("dolly: {source", "../dolly: {source", "`../dolly` cannot name a dataset"),
         ("data: made", "data: kept", "the steps go round in a circle: `kept` -> `kept`"),
         ("count: 5", 'count: 5, prefill: "<example>"', ""),
     ],
