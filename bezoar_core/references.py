@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bezoar_core.errors import Fault, nearest
 from bezoar_core.fields import references
 from bezoar_core.interfaces import Needs
+from bezoar_core.prompt_format import FORMATS
 from bezoar_core.records import Feature
 from bezoar_core.types import BenchmarkRef, DatasetRef, JudgeRef, ModelRef, Reference
 from bezoar_core.yaml_tree import Spot
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def reference_faults(registry: Registry) -> list[Fault]:
     """Return what is wrong with the registry's references."""
-    faults = [*_doubles(registry), *_pointers(registry), *_requirements(registry)]
+    faults = [*_doubles(registry), *_pointers(registry), *_formats(registry), *_requirements(registry)]
     if not faults:
         faults += _circles(registry)
     if not faults:
@@ -81,6 +82,20 @@ def _doubles(registry: Registry) -> Iterator[Fault]:
                 message = f"`{name}` is also in `{seen[name]}`: a reference could mean either"
                 yield Fault(registry.tree.place((section, name)), message)
             seen[name] = section
+
+
+def _formats(registry: Registry) -> Iterator[Fault]:
+    """Find prompt formats of models, stages and benchmarks that do not exist."""
+    named = [("models", name, entry.format) for name, entry in registry.models.items()]
+    named += [
+        ("steps", name, getattr(entry.plugin, "format", None))
+        for name, entry in registry.steps.items()
+        if entry.kind in {"stage", "benchmark"}
+    ]
+    for section, name, format in named:
+        if isinstance(format, str) and format not in FORMATS:
+            place = registry.tree.place((section, name, "format"))
+            yield Fault(place, f"unknown prompt format `{format}`", nearest(format, FORMATS))
 
 
 def _requirements(registry: Registry) -> Iterator[Fault]:

@@ -75,6 +75,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> Non
         ("file:dolly.jsonl", "file:dolli.jsonl", "registry.yaml:8:11: `dolli.jsonl` does not exist"),
         ("file:dolly.jsonl", "hub:dolly", "`hub:dolly` is no source"),
         ("made: {use", "dolly: {use", "`dolly` is also in `datasets`"),
+        ("teacher: {client: echo", "teacher: {client: echo, format: openbezor", "unknown prompt format `openbezor`"),
         ("on_error: 0.5", "on_error: 1.5", "`on_error`: input should be less than or equal to 1"),
         ("on_error: 0.5", "processes: 2", "`processes`: input should be 1"),
         ("made: {use", "a@b: {use", "`a@b` cannot name a step"),
@@ -96,6 +97,15 @@ def test_a_feature_the_client_lacks_is_a_fault_before_the_run(tmp_path: Path) ->
     text = GOOD.replace("teacher: teacher", "teacher: gpt").replace("count: 5", 'count: 5, prefill: "<example>"')
     (only,) = faults(tmp_path, text)
     assert only == ("registry.yaml:12:23: `made` needs `prefill` of model `gpt`, which client `openai` does not have")
+
+
+def test_a_format_of_a_benchmark_is_known_and_its_models_can_be_prompted_in_it(tmp_path: Path) -> None:
+    text = GOOD.replace("judges:\n", "judges:\n  mt: {use: mt-bench-single, model: teacher, prompts: dolly}\n")
+    bench = "  bench: {use: mt-bench, models: [teacher, gpt], judge: mt, questions: dolly, format: FORMAT}\n"
+    (lacking,) = faults(tmp_path, text + bench.replace("FORMAT", "hh"))
+    assert "`bench` needs `raw` of model `gpt`, which client `openai` does not have" in lacking
+    (unknown,) = faults(tmp_path, text + bench.replace("FORMAT", "hhh"))
+    assert unknown.startswith("registry.yaml:15:") and "`hhh` (did you mean `hh`?)" in unknown
 
 
 def test_an_extra_that_is_missing_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

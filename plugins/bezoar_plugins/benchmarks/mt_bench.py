@@ -15,6 +15,7 @@ from bezoar_core.interfaces import Ask, Benchmark, Draw
 from bezoar_core.records import (
     Completion,
     Failed,
+    Feature,
     Forecast,
     Item,
     Message,
@@ -109,6 +110,10 @@ class MtBench:
     """For each answer."""
     format: str | None = None
     """A prompt format's name; None: each model's own."""
+
+    def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
+        """Return the features that the models' clients must have: with `format`, prompts are rendered here."""
+        return dict.fromkeys(self.models, frozenset({"raw"})) if self.format else {}
 
     def items(self) -> Iterable[Item]:
         """Yield each question with its turns."""
