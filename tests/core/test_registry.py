@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bezoar_core import references
 from bezoar_core.errors import ConfigError
 from bezoar_core.plugins import load
 from bezoar_core.registry import Registry, read_registry
@@ -114,6 +115,18 @@ def test_an_extra_that_is_missing_says_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.setattr(owned.cls, "requires", {"no_such_module": "bezoar[train]"}, raising=False)
     (only,) = faults(tmp_path, GOOD)
     assert "`lamini` needs `no_such_module`, which is not installed (pip install 'bezoar[train]')" in only
+
+
+def test_what_training_takes_is_missed_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "find_spec", lambda module: None if module == "trl" else object())
+    (tmp_path / "model").mkdir()
+    model = GOOD.replace("datasets:\n", '  base: {source: "file:model"}\ndatasets:\n')
+    (sft, dpo) = faults(
+        tmp_path,
+        model + "  sft: {use: sft, model: base, data: made}\n  dpo: {use: dpo, model: sft, data: dolly}\n",
+    )
+    assert "`sft` needs `trl`, which is not installed (pip install 'bezoar[train]')" in sft
+    assert "`dpo` needs `trl`" in dpo
 
 
 def test_profiles_and_sets_apply_before_the_check(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from bezoar_plugins.stages.hh import Pair, Unusable, pair
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, write_heldout
 from bezoar_plugins.stages.merge import concatenate, merge, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, save_model
-from bezoar_plugins.stages.quantised import Quantise, adapters_in_fp32, load, on_gpu, require_targets
+from bezoar_plugins.stages.quantised import REQUIRES, Quantise, adapters_in_fp32, load, on_gpu, require_targets
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.watching import figures_to, gradients_flow
 
@@ -90,6 +90,7 @@ class Dpo:
 
     name: ClassVar[str] = "dpo"
     version: ClassVar[int] = 1
+    requires: ClassVar[Mapping[str, str]] = REQUIRES
     columns: ClassVar[frozenset[str]] = frozenset({"chosen", "rejected"})
 
     model: ModelRef

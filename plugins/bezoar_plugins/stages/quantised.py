@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Quantise: TypeAlias = Literal["nf4"]
+
+REQUIRES: Mapping[str, str] = dict.fromkeys(("bitsandbytes", "datasets", "peft", "trl"), "bezoar[train]")
+"""What training takes, and what to install for it."""
 
 
 def on_gpu() -> bool:

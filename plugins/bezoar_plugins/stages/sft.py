@@ -35,7 +35,7 @@ from bezoar_plugins.stages.hh import Unusable
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, loss_per_token, write_heldout
 from bezoar_plugins.stages.merge import concatenate, merge, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, save_model
-from bezoar_plugins.stages.quantised import Quantise, adapters_in_fp32, load, on_gpu, require_targets
+from bezoar_plugins.stages.quantised import REQUIRES, Quantise, adapters_in_fp32, load, on_gpu, require_targets
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.watching import Best, figures_to, gradients_flow
 
@@ -66,6 +66,7 @@ class Sft:
 
     name: ClassVar[str] = "sft"
     version: ClassVar[int] = 1
+    requires: ClassVar[Mapping[str, str]] = REQUIRES
 
     model: ModelRef
     data: DatasetRef
