@@ -112,7 +112,13 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
         if wrong:
             problems.append(f"plugin `{point.name}` of {owner}: {wrong}")
             continue
-        for offered in _offered(module, point):
+        try:
+            offers = _offered(module, point)
+        except Exception as error:  # nor may a hook of its own
+            manager.unregister(module)
+            problems.append(f"plugin `{point.name}` of {owner} cannot be used: {type(error).__name__}: {error}")
+            continue
+        for offered in offers:
             fault = _fault(offered, owned)
             if fault:
                 problems.append(fault)

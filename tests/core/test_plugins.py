@@ -99,7 +99,11 @@ def test_a_broken_stranger_is_named_and_breaks_nothing_else(monkeypatch: pytest.
     def unmarked() -> list[type]:
         return []
 
+    def raising() -> list[type]:
+        raise RuntimeError("no such luck")
+
     points = [
+        _point(monkeypatch, "hook", bezoar_judges=hookimpl(raising)),
         EntryPoint(name="gone", value="no_such_module", group="bezoar"),
         _point(monkeypatch, "typo", bezoar_scheme=hookimpl(misspelt)),
         _point(monkeypatch, "bare", bezoar_schemes=unmarked),
@@ -112,6 +116,7 @@ def test_a_broken_stranger_is_named_and_breaks_nothing_else(monkeypatch: pytest.
         "filter `half` of unknown 0: lacks `decide`, `data`",
         "plugin `bare` of unknown: `bezoar_schemes` lacks @hookimpl (from bezoar_core.hookspecs import hookimpl)",
         "plugin `gone` of unknown cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+        "plugin `hook` of unknown cannot be used: RuntimeError: no such luck",
         "plugin `typo` of unknown: no hook is called `bezoar_scheme`; did you mean `bezoar_schemes`?",
     ]
 
