@@ -52,6 +52,15 @@ class Contents:
             parts.append(content)
         return digest(parts)
 
+    def trained(self, made: Artifact) -> str:
+        """Return the hash of a step's model that is asked: its content, and the settings it inherits from its base."""
+        base = made.manifest.model.get("base")
+        name = base.get("name") if isinstance(base, dict) else None
+        entry = self.registry.models.get(str(name))
+        if entry is None or entry.client != "transformers" or not entry.fields:
+            return made.content
+        return digest([made.content, meaning(entry.settings, self.registry.root, self.environ)])
+
     def trainable(self, entry: ModelEntry) -> str | None:
         """Return the hash of a model as a start for training: its client's settings do not matter."""
         content = self.source(entry.source) if entry.source else None
@@ -99,13 +108,19 @@ def _content(
     if isinstance(ref, BenchmarkRef):
         step = registry.steps[ref.name]
         return digest([step.owned.name, step.owned.version, meaning(step.plugin, registry.root, contents.environ)])
+    loaded = node.step.kind == "stage" or getattr(node.step.plugin, "loads_models", False)
     if ref.name in registry.steps:
-        return artifacts[ref.name].content if ref.name in artifacts else None
+        return _made(ref, contents, artifacts, asked=not loaded)
     if isinstance(ref, DatasetRef):
         return contents.dataset(ref.name)
-    if node.step.kind == "stage" or getattr(node.step.plugin, "loads_models", False):
-        return contents.trainable(registry.models[ref.name])
-    return contents.model(ref.name)
+    return contents.trainable(registry.models[ref.name]) if loaded else contents.model(ref.name)
+
+
+def _made(ref: Reference, contents: Contents, artifacts: Mapping[str, Artifact], *, asked: bool) -> str | None:
+    made = artifacts.get(ref.name)
+    if made is None:
+        return None
+    return contents.trained(made) if asked and isinstance(ref, ModelRef) else made.content
 
 
 def _judge(judge: JudgeEntry, contents: Contents, artifacts: Mapping[str, Artifact]) -> str | None:
@@ -117,7 +132,7 @@ def _judge(judge: JudgeEntry, contents: Contents, artifacts: Mapping[str, Artifa
     ]
     for _, ref in references(judge.plugin):
         if ref.name in contents.registry.steps:
-            content = artifacts[ref.name].content if ref.name in artifacts else None
+            content = _made(ref, contents, artifacts, asked=True)
         elif isinstance(ref, DatasetRef):
             content = contents.dataset(ref.name)
         else:

@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar
 import pytest
 
 from bezoar_core.fields import marks, meaning, path_content
-from bezoar_core.fingerprint import digest, fingerprint
+from bezoar_core.fingerprint import Contents, digest, fingerprint, input_contents
 from bezoar_core.graph import Node, graph
 from bezoar_core.plugins import load
 from bezoar_core.registry import Registry, StepEntry, read_registry
+from bezoar_core.sources import Sources
+from bezoar_core.store import Artifact, Manifest
 from bezoar_core.types import FilePath, NoEffect, Reference, Secret, SecretText
 
 ROOT = Path(__file__).parents[2]
@@ -107,3 +109,48 @@ def test_secrets_and_speed_have_no_meaning_and_files_count_by_content(tmp_path: 
 def test_the_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": "1"})
+
+
+def test_a_trained_model_is_measured_anew_with_other_settings_of_the_model_it_began_with(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    path = tmp_path / "registry.yaml"
+    path.write_text("""\
+bezoar: 1
+name: small
+models:
+  base: {source: "file:model", dtype: float32}
+  scripted: {client: echo}
+datasets:
+  rows: {source: "file:rows.jsonl"}
+judges:
+  mt: {use: mt-bench-single, model: scripted, prompts: rows}
+steps:
+  sft: {use: sft, model: base, data: rows}
+  dpo: {use: dpo, model: sft, data: rows}
+  bench: {use: mt-bench, models: [sft], judge: mt, questions: rows}
+  harness: {use: lm-eval, models: [sft], tasks: [any]}
+""")
+    manifest = Manifest(
+        step="sft",
+        kind="stage",
+        plugin={},
+        fingerprint="f",
+        config={},
+        seed=0,
+        output={"content": "weights"},
+        model={"base": {"name": "base"}},
+    )
+
+    def inputs(dtype: str) -> dict[str, dict[str, str] | None]:
+        registry = read_registry(path, load(disabled=""), (), (f"models.base.dtype={dtype}",))
+        contents = Contents(registry, Sources(tmp_path, tmp_path / "cache", {}), {})
+        return {
+            name: input_contents(graph(registry)[name], contents, {"sft": Artifact(tmp_path, manifest)})
+            for name in ("dpo", "bench@sft", "harness@sft")
+        }
+
+    before, after = inputs("float32"), inputs("bfloat16")
+    assert before["bench@sft"] != after["bench@sft"]
+    assert before["dpo"] == after["dpo"] and before["harness@sft"] == after["harness@sft"]
+    assert None not in before.values()
