@@ -25,17 +25,18 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's scalars: `3e-4` is a number; `no`, `010x`, `1:30` and dates are text."""
 
 
+_YAML = "tag:yaml.org,2002:"
 _SCALARS = {
     "bool": (r"true|false", "tf"),
     "int": (r"[-+]?(0|[1-9]\d*)", "-+0123456789"),
     "float": (r"[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)", "-+.0123456789"),
 }
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag == f"{_YAML}null"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, (_pattern, _first) in _SCALARS.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"({_pattern})$"), list(_first))
+    _Loader.add_implicit_resolver(f"{_YAML}{_name}", re.compile(f"({_pattern})$"), list(_first))
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,17 @@ def _plain(
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*spot, i), name, places, faults, around) for i, child in enumerate(node.value)]
-    value = _Loader("").construct_object(node, deep=True)
+    try:
+        value = _Loader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError):  # an explicit tag that does not fit, or is not known
+        faults.append(
+            Fault(_at(node, name), f"`{node.value}` is no `{node.tag.replace(_YAML, '!!')}`", "leave the tag out")
+        )
+        return None
     if isinstance(value, float) and not isfinite(value):
         faults.append(Fault(_at(node, name), f"`{node.value}` is not a finite number"))
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        faults.append(Fault(_at(node, name), f"`{node.value}` does not fit in 64 bits"))
     if value is None or isinstance(value, bool | int | float | str):
         return value
     faults.append(Fault(_at(node, name), f"`{node.value}` is neither text, number, true, false nor null"))

@@ -50,6 +50,10 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object)
         ("- 1\n", "must be a mapping"),
         ("a: !!binary aGk=\n", "neither text, number"),
         ("a: 1e400\n", "not a finite number"),
+        ("a: 99999999999999999999\n", "registry.yaml:1:4: `99999999999999999999` does not fit in 64 bits"),
+        ("a: !!int abc\n", "registry.yaml:1:4: `abc` is no `!!int`"),
+        ("a: !!timestamp soon\n", "`soon` is no `!!timestamp`"),
+        ("a: !mine 3\n", "`3` is no `!mine`"),
         ("a: &x [*x]\n", "an alias stands inside"),
     ],
 )
