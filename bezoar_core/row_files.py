@@ -66,7 +66,7 @@ def chosen(folder: Path, name: str, files: str | None, split: str | None) -> lis
 
 def split_of(path: str) -> str:
     """Return the split that a file's relative path names, by the Hub's conventions; `train` where it names none."""
-    shard = _SHARD.fullmatch(path) or _SHARD.match(path)
+    shard = _SHARD.match(path)
     if shard:
         return _SPLITS.get(shard[1], shard[1])
     for part in reversed(path.split("/")):
@@ -128,6 +128,10 @@ def _table(path: Path, name: str) -> Iterator[Numbered]:
     with _open(path) as file, TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         reader = csv.DictReader(text, strict=True)
         try:
+            header = reader.fieldnames or ()
+            if len(set(header)) < len(header):
+                doubled = next(column for column in header if header.count(column) > 1)
+                raise DataError(f"has two columns `{doubled}`", where=name, tip="rename one of them")
             for row in reader:
                 if None in row or None in row.values():
                     problem = "more" if None in row else "fewer"

@@ -103,6 +103,7 @@ def test_a_folder_is_read_by_split_glob_and_subset(tmp_path: Path) -> None:
         ("a.jsonl", b'{"a": "\xff"}\n', "given:1: is no JSON"),
         ("a.json", b"3", "given: holds no list of rows"),
         ("a.json", b"[{}, 3]", "given:2: is no JSON object"),
+        ("a.csv", b"a,b,a\n1,2,3\n", "given: has two columns `a`"),
         ("a.csv", b"a,b\n1,2\n3\n", "given:3: has fewer fields than the header"),
         ("a.csv", b"a,b\n1,2,3\n", "given:2: has more fields than the header"),
         ("a.csv", b'a,b\n1,"2\n', "given:.*: cannot be read: unexpected end of data"),
