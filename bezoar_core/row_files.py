@@ -64,6 +64,16 @@ def chosen(folder: Path, name: str, files: str | None, split: str | None) -> lis
     return [p for p in found if splits[p] == wanted]
 
 
+def check_alone(path: Path, name: str, files: str | None, split: str | None) -> None:
+    """Raise `DataError` where `files` or `split` ask for something else than the one file there is."""
+    if files is not None:
+        raise DataError("is one file, and `files` chooses among those of a folder", where=name, tip="leave `files` out")
+    if split is not None and split_of(path.name) != _SPLITS.get(split, split):
+        raise DataError(
+            f"is one file, and its name does not say that it is split `{split}`", where=name, tip="leave `split` out"
+        )
+
+
 def split_of(path: str) -> str:
     """Return the split that a file's relative path names, by the Hub's conventions; `train` where it names none."""
     shard = _SHARD.match(path)

@@ -11,7 +11,7 @@ import orjson
 
 from bezoar_core.errors import DataError, nearest
 from bezoar_core.records import Row
-from bezoar_core.row_files import chosen, rows_of
+from bezoar_core.row_files import check_alone, chosen, rows_of
 from bezoar_core.store import replacing
 from bezoar_core.types import Json
 
@@ -52,6 +52,7 @@ def read_rows(
     if path.is_dir():
         sources = [(p, f"{shown}/{p.relative_to(path).as_posix()}") for p in chosen(path, shown, files, split)]
     elif path.exists():
+        check_alone(path, shown, files, split)
         sources = [(path, shown)]
     else:
         raise DataError("does not exist", where=shown, tip="a path is relative to the registry's folder")

@@ -95,6 +95,16 @@ def test_a_folder_is_read_by_split_glob_and_subset(tmp_path: Path) -> None:
             read(**options)
 
 
+def test_one_file_is_not_read_as_a_split_or_choice_that_it_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"a": 1}\n')
+    assert len(list(read_rows(path, split="train"))) == 1
+    with pytest.raises(DataError, match="its name does not say that it is split `test`"):
+        read_rows(path, split="test")
+    with pytest.raises(DataError, match="`files` chooses among those of a folder"):
+        read_rows(path, files="*.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
