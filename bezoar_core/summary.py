@@ -134,9 +134,11 @@ def _next(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], agai
         return
     toys = [name for name, model in registry.models.items() if model.settings.local and _toy(model.source)]
     if toys and not registry.profiles:
+        profiles = registry.tree.data.get("profiles")
+        paper = f"; `bezoar plan {_relative(registry.path)} --profile paper` shows the paper's recipe"
         yield (
-            "this was a rehearsal of the machinery at toy scale: every part is real, the figures are of no use; "
-            "`bezoar plan registry.yaml --profile paper` shows the paper's recipe"
+            "this was a rehearsal of the machinery at toy scale: every part is real, the figures are of no use"
+            + (paper if isinstance(profiles, dict) and "paper" in profiles else "")
         )
     if registry.release:
         yield f"next: {release}   (writes .bezoar/release/)"
