@@ -40,11 +40,15 @@ class Status:
             table.add_row(name, "made" if state.status == "cached" else state.status, state.why, rows)
         console = Console()
         console.print(table)
-        runs = sorted((project.state / "runs").glob("*/run.json"))
+        runs = sorted((project.state / "runs").glob("*"))
         if runs:
-            last = orjson.loads(runs[-1].read_bytes())
-            ended = f"failed: {last['error']}" if last["error"] else "finished"
-            console.print(f"last run: {last['id']}, {last['seconds']:.0f} s, {ended}", highlight=False, markup=False)
+            record = runs[-1] / "run.json"
+            told = "not finished: it is going on, or was interrupted"
+            if record.is_file():
+                last = orjson.loads(record.read_bytes())
+                ended = f"failed: {last['error']}" if last["error"] else "finished"
+                told = f"{last['seconds']:.0f} s, {ended}"
+            console.print(f"last run: {runs[-1].name}, {told}", highlight=False, markup=False)
         return 0
 
 

@@ -238,4 +238,5 @@ def test_an_interrupted_run_says_how_to_go_on(project: BezoarProject) -> None:
     assert running.returncode == 130
     assert "interrupted: run the same command again" in err
     assert "Traceback" not in err
+    assert "not finished: it is going on, or was interrupted" in " ".join(project.bezoar("status").out.split())
     assert project.bezoar("run").status == 0
