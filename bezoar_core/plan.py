@@ -38,13 +38,16 @@ class Plan:
     nodes: Mapping[str, Node]
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
-    def states(self, rerun: Collection[str] = ()) -> dict[str, State]:
-        """Return every node's state, in an order in which they can be made."""
+    def states(self, rerun: Collection[str] = (), made: Collection[str] = ()) -> dict[str, State]:
+        """Return every node's state, in an order in which they can be made.
+
+        Nodes of `rerun` are made again although they are there; what was `made` just now is taken as it is.
+        """
         states: dict[str, State] = {}
         artifacts: dict[str, Artifact] = {}
         contents = Contents(self.registry, self.sources, self.environ)
         for name, node in self.nodes.items():
-            state = self._state(node, contents, artifacts, states, rerun)
+            state = self._state(node, contents, artifacts, states, rerun, made)
             states[name] = state
             if state.status == "cached" and state.artifact:
                 artifacts[name] = state.artifact
@@ -61,6 +64,7 @@ class Plan:
         artifacts: Mapping[str, Artifact],
         states: Mapping[str, State],
         rerun: Collection[str],
+        made: Collection[str],
     ) -> State:
         unfinished = [need for need in node.needs if states[need].status != "cached"]
         if unfinished:
@@ -74,6 +78,8 @@ class Plan:
         found = State(node=node, status="cached", why="", fingerprint=mark, inputs=inputs, artifact=artifact)
         if artifact is None:
             return _again(found, self._difference(node, inputs))
+        if node.name in made:  # even where its code was edited meanwhile, or it would be made without end
+            return found
         if node.name in rerun:
             return _again(found, "--rerun")
         if artifact.manifest.plugin.get("code") != code_digest(node.step.owned.cls):

@@ -129,7 +129,7 @@ def test_a_benchmark_whose_model_does_not_answer_leaves_no_measurement(project: 
         .replace("judges:\n", "judges:\n  mt: {use: mt-bench-single, model: judge, prompts: prompts}\n")
     )
     registry.write_text(text + "  bench: {use: mt-bench, models: [broken], judge: mt, questions: questions}\n")
-    environment = {"PYTHONPATH": os.pathsep.join([str(_refusing(project.root)), os.environ.get("PYTHONPATH", "")])}
+    environment = {"PYTHONPATH": _first(_refusing(project.root))}
     ended = dataclasses.replace(project, environment=environment).bezoar("run", "--only", "bench@broken")
     refused(ended, 1, "4 of 4 samples got no reply, and `on_error` bears 1%")
     assert re.search(r"bench@broken +run", project.bezoar("status").out)
@@ -204,6 +204,27 @@ async def broken(self, seeds, ask, draw, want):
     yield
 lamini.LaMini.generate = broken
 """
+
+
+def test_a_plugin_edited_while_it_runs_is_not_run_again_and_again(project: BezoarProject) -> None:
+    (project.root / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'bezoar_core.step' in sys.orig_argv:\n"
+        "    import bezoar_core.plugins as plugins\n"
+        "    plugins.code_digest = lambda cls: 'edited meanwhile'\n"
+    )
+    edited = dataclasses.replace(project, environment={"PYTHONPATH": _first(project.root)})
+    running = edited.start("run")
+    try:
+        _, err = running.communicate(timeout=30)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL) if running.poll() is None else None
+    assert running.returncode == 0, err
+    assert err.count("made: started") == err.count("kept: started") == 1
+
+
+def _first(folder: Path) -> str:
+    return os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
 
 
 def test_two_runs_at_once_are_refused(project: BezoarProject) -> None:
