@@ -95,10 +95,17 @@ async def test_raw_completions_render_the_prompt_and_begin_the_answer(server: Lo
         "model": "m-1",
         "max_tokens": 9,
         "temperature": 0.7,
-        "stop": ["</example>"],
+        "stop": ["</example>", "<|endoftext|>", "<|prompt|>"],
         "prompt": "<|prompt|>Say it.<|endoftext|><|answer|><example>",
     }
     assert server.counts["answered"] == 1
+
+
+async def test_raw_completions_send_no_stops_to_a_server_without_them(server: Loopback) -> None:
+    client = OpenAI(model="m", base_url=f"{server.url}/v1", api="completions", without=("stop",))
+    await client.complete(Request(messages=ASK.messages, format="hh"))
+    await client.aclose()
+    assert "stop" not in server.bodies[0]
 
 
 async def test_raw_completions_need_a_format(raw: OpenAI) -> None:

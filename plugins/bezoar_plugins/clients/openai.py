@@ -35,13 +35,14 @@ _FINISH: Mapping[str, FinishReason] = {
 class OpenAI:
     """Asks a server in OpenAI's protocol.
 
-    `api: completions` sends prompts rendered in the model's `format`, so that `prefill` works; `api: chat` leaves
-    rendering to the server. `without` names features that this server or model lacks. `limit_key` is what it calls the
-    largest number of new tokens: OpenAI's reasoning models take only `max_completion_tokens`.
+    `api: completions` sends prompts rendered in the model's `format`, so that `prefill` works, and ends replies where
+    the format's next turn would begin; `api: chat` leaves both to the server. `without` names features that this server
+    or model lacks. `limit_key` is what it calls the largest number of new tokens: OpenAI's reasoning models take only
+    `max_completion_tokens`.
     """
 
     name: ClassVar[str] = "openai"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     local: ClassVar[bool] = False
 
     model: NonEmptyStr
@@ -104,7 +105,10 @@ class OpenAI:
                 kind="unsupported",
                 tip="give the model a `format`, or use `api: chat`",
             )
-        return {**self._body(request), "prompt": render(get_format(request.format), request.messages, request.prefill)}
+        format = get_format(request.format)
+        body = {**self._body(request), "prompt": render(format, request.messages, request.prefill)}
+        stops: list[Json] = [*dict.fromkeys((*request.stop, *format.stops))]
+        return {**body, "stop": stops} if "stop" in self.supports else body
 
     def _body(self, request: Request) -> dict[str, Json]:
         sampling = request.sampling
