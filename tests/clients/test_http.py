@@ -115,6 +115,13 @@ def test_a_server_that_says_not_to_try_again_is_obeyed() -> None:
     assert isinstance(failure, RequestFailed)
 
 
+async def test_a_key_with_a_line_break_is_said_without_the_key(loop: Loopback) -> None:
+    server = Server(base_url=f"{loop.url}/v1", headers={"x-api-key": "sk-no-such-key\n"}, secrets=("sk-no-such-key\n",))
+    with pytest.raises(RequestFailed, match="`x-api-key` cannot be sent: the key holds a line break") as caught:
+        await post(server)
+    assert caught.value.kind == "auth" and "no-such" not in str(caught.value)
+
+
 async def test_nobody_there(server: Server) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

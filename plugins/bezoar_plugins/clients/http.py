@@ -87,6 +87,10 @@ class Server:
     def _session(self) -> ClientSession:
         import aiohttp
 
+        for name, value in self.headers.items():
+            if not value.isprintable():
+                message = f"`{name}` cannot be sent: the key holds a line break or another control character"
+                raise RequestFailed(message, kind="auth", tip=_TIPS["auth"])
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),  # the engine decides how many
             cookie_jar=aiohttp.DummyCookieJar(),
