@@ -26,7 +26,7 @@ def published(value: Json) -> Json:
         scheme, colon, path = value.partition(":")
         if _ADDRESS.match(value):
             return "(address not published)"
-        if value.startswith("/"):
+        if value.startswith("/") and "/" in value.strip("/"):  # `/end` may be a stop text, and names no one's folder
             return Path(value).name
         if colon and scheme in {"file", "random"} and path.startswith("/"):
             return f"{scheme}:{Path(path).name}"
@@ -43,7 +43,7 @@ def check_contents(folder: Path, root: str) -> None:
             raise BezoarError(
                 f"`{name}` is not what its name says: loading it could run code (a pickle) or fail", where=str(folder)
             )
-        if path.suffix in {".json", ".jinja"} and root.encode() in path.read_bytes():
+        if path.suffix in {".json", ".jinja", ".md"} and root.encode() in path.read_bytes():
             raise BezoarError(f"`{name}` names a folder of this machine: `{root}`", where=str(folder))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bezoar_core.errors import BezoarError
 from bezoar_core.types import Json
+from bezoar_release.contents import published
 from bezoar_release.record import Plain, Record, plain
 
 if TYPE_CHECKING:
@@ -120,8 +121,8 @@ def money(value: Plain) -> str:
 
 
 def setting(value: Record | Plain) -> str:
-    """Return a configured value for a table."""
-    data: Json = plain(value)
+    """Return a configured value for a table, without folders of this machine."""
+    data: Json = published(plain(value))
     if data is None:
         return "not set"
     return cell(data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))

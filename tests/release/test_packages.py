@@ -24,6 +24,7 @@ from bezoar_core.store import hash_files
 from bezoar_release.contents import check_contents, is_as_named, published
 from bezoar_release.dry_run import dry_run
 from bezoar_release.package import readable
+from bezoar_release.rendering import setting
 
 PROMPT = "Name three things that float on water."
 
@@ -346,14 +347,19 @@ def test_a_file_that_names_the_projects_folder_is_refused(root: Path) -> None:
 def test_a_published_manifest_has_no_address_and_no_absolute_path() -> None:
     manifest = {
         "models": {"m": {"base_url": "http://10.0.0.7:8000/v1", "source": "file:/home/me/weights"}},
-        "config": {"topics": "/home/me/topics.txt", "seeds": "dolly"},
+        "config": {"topics": "/home/me/topics.txt", "seeds": "dolly", "stop": ["/end", "/"]},
         "datasets": [{"source": "hub:org/name@main"}, {"source": "file:seeds/dolly.jsonl"}],
     }
     assert published(manifest) == {  # type: ignore[arg-type] # nested literals are JSON
         "models": {"m": {"base_url": "(address not published)", "source": "file:weights"}},
-        "config": {"topics": "topics.txt", "seeds": "dolly"},
+        "config": {"topics": "topics.txt", "seeds": "dolly", "stop": ["/end", "/"]},
         "datasets": [{"source": "hub:org/name@main"}, {"source": "file:seeds/dolly.jsonl"}],
     }
+
+
+def test_a_card_shows_a_setting_without_the_folder_it_lies_in() -> None:
+    assert setting("/home/me/tasks") == "`tasks`"
+    assert setting("examples/tasks") == "`examples/tasks`"
 
 
 def test_sizes_read_as_the_hub_shows_them() -> None:
