@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bezoar_core.binding import Workshop
-from bezoar_core.engine import Budget, Engine, Totals
+from bezoar_core.engine import PATIENCE, Budget, Engine, Totals
 from bezoar_core.errors import BezoarError
 from bezoar_core.events import Events
 from bezoar_core.interfaces import Benchmark, Stage
@@ -30,6 +30,9 @@ from bezoar_core.types import Json
 
 BEAT = 0.5
 """Seconds between two reports of progress."""
+
+INTERRUPTED = 10.0
+"""Seconds that an interrupted step waits for replies which are paid for."""
 
 
 def main(spec_path: str) -> int:
@@ -99,26 +102,36 @@ def _train(shop: Workshop, out: Path, work: Path, events: Events) -> Made:
 
 async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[Made, dict[str, Json]]:
     spec = shop.spec
-    spend = Budget(Path(spec.run) / "spent", spec.budget)
+    spend = Budget(Path(spec.state) / "spent", Path(spec.run) / "reserved", spec.budget)
     figures: dict[str, Json] = {}
     plugin = shop.plugin()
     with Ledger(Path(spec.state) / "ledger") as ledger:
         targets = {name: shop.target(m) for name, m in spec.models.items() if name in asked(spec)}
         engine = Engine(ledger=ledger, targets=targets, spend=spend)
         beat = asyncio.create_task(_beat(engine, figures, events, spec.node))
-        stop = asyncio.current_task()
-        if stop is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.cancel)
+        patience = PATIENCE
+        _cancel_once(signal.SIGTERM)
         try:
             if isinstance(plugin, Benchmark):
                 act = compare if spec.part == "compare" else measure
                 made = await act(shop, plugin, engine, out, figures.update)
             else:
                 made = await make_rows(shop, plugin, engine, out, work, figures.update)
+        except asyncio.CancelledError:
+            patience = INTERRUPTED
+            raise
         finally:
             beat.cancel()
-            await engine.aclose()
+            await engine.aclose(patience)
         return made, _cost(engine.totals)
+
+
+def _cancel_once(number: int) -> None:
+    """Let a signal cancel the current task, unless it is being cancelled already (Ctrl-C reaches parent and child)."""
+    task = asyncio.current_task()
+    if task is not None:
+        running = task
+        asyncio.get_running_loop().add_signal_handler(number, lambda: running.cancelling() or running.cancel())
 
 
 def asked(spec: StepSpec) -> frozenset[str]:

@@ -14,6 +14,9 @@ import orjson
 
 from bezoar_core.provenance import accelerator_visible
 
+GRACE = 15.0
+"""Seconds that an interrupted step is given to end; ours take at most 10."""
+
 
 def step_environment() -> dict[str, str]:
     """Return the environment of a step process.
@@ -35,6 +38,7 @@ class Workers:
     warm: bool = field(default_factory=lambda: not accelerator_visible())
     _server: asyncio.subprocess.Process | None = None
     _running: set[int] = field(default_factory=set)
+    _fresh_ones: set[asyncio.subprocess.Process] = field(default_factory=set)
 
     async def warm_up(self) -> None:
         """Start the warm server, so that it imports while other steps run."""
@@ -71,11 +75,10 @@ class Workers:
                 stderr=file,
                 env=step_environment(),
             )
-        self._running.add(process.pid)
-        try:
-            return await process.wait()
-        finally:
-            self._running.discard(process.pid)
+        self._fresh_ones.add(process)
+        status = await process.wait()
+        self._fresh_ones.discard(process)
+        return status
 
     async def _forked(self, spec: Path, log: Path) -> int | None:
         """Return the forked step's status, or None where the server could not start it."""
@@ -98,10 +101,12 @@ class Workers:
         return int(orjson.loads(ended)["status"]) if ended else -signal.SIGKILL
 
     async def close(self) -> None:
-        """End the processes still running, and the warm server."""
-        for pid in list(self._running):
+        """End the processes still running, once they have what is paid for, and the warm server."""
+        for pid in [*self._running, *(process.pid for process in self._fresh_ones)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
+        if self._fresh_ones:
+            await asyncio.wait([asyncio.create_task(one.wait()) for one in self._fresh_ones], timeout=GRACE)
         if self._server is not None and self._server.returncode is None:
             if self._server.stdin is not None:
                 self._server.stdin.close()

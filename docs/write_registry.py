@@ -77,7 +77,9 @@ whole entry. `--set steps.lamini.count=50` changes one value after all profiles.
 """
 
 COMMON: Mapping[type, Mapping[str, str]] = {
-    Budget: {"usd": "US dollars. When they are spent the run stops, and a larger budget goes on from there."},
+    Budget: {
+        "usd": "US dollars, over all runs. Before more is spent the run stops; a larger budget goes on from there."
+    },
     ModelKeys: {
         "client": "How the model is asked: one of the clients below.",
         "source": "Where its weights are. A client that loads the model needs it, and so does training.",

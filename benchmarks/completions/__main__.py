@@ -1,7 +1,7 @@
 """How fast are completions, and what do they cost? `make bench-completions`; with `PEERS=1` the peers too.
 
-A server on 127.0.0.1, in a process of its own, answers after a set delay; every client is a process of its own that asks
-it 2,000 different prompts after 512 to warm up. The clients take turns in each round; the table gives medians.
+A server on 127.0.0.1, in a process of its own, answers after a set delay; every client is a process of its own that
+asks it 2,000 different prompts after 512 to warm up. The clients take turns in each round; the table gives medians.
 """
 
 from __future__ import annotations

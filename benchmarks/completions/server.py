@@ -1,30 +1,41 @@
 """A loopback server that answers OpenAI's and Anthropic's requests after a set delay: `python server.py`.
 
-Raw asyncio, so that it is quicker than whoever asks it. Prints its port; `?ms=50` in a request's path is the delay. Ends
-when its standard input does.
+Raw asyncio, so that it is quicker than whoever asks it. Prints its port; `/ms/50/` in a request's path is the delay.
+Ends when its standard input does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 
 _TEXT = "A reply of about forty words, as a scheme would get it from a teacher. " * 3
-_OPENAI = (
-    '{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"bench","choices":[{"index":0,"message":'
-    '{"role":"assistant","content":"%s"},"finish_reason":"stop"}],'
-    '"usage":{"prompt_tokens":20,"completion_tokens":45,"total_tokens":65}}' % _TEXT
-).encode()
-_ANTHROPIC = (
-    '{"id":"msg_1","type":"message","role":"assistant","model":"bench","content":[{"type":"text","text":"%s"}],'
-    '"stop_reason":"end_turn","stop_sequence":null,"usage":{"input_tokens":20,"output_tokens":45}}' % _TEXT
-).encode()
+_OPENAI = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "bench",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": _TEXT}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 20, "completion_tokens": 45, "total_tokens": 65},
+}
+_ANTHROPIC = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "bench",
+    "content": [{"type": "text", "text": _TEXT}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 20, "output_tokens": 45},
+}
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _DELAY = re.compile(rb"/ms/(\d+)/")
 
 
-def _response(body: bytes) -> bytes:
+def _response(reply: object) -> bytes:
+    body = json.dumps(reply).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
 
 

@@ -30,7 +30,10 @@ class Run:
             "--rerun", action="append", default=[], metavar="STEP", help="make this step again although it is made"
         )
         parser.add_argument(
-            "--budget", type=float, metavar="USD", help="stop before this is spent; default: the registry's"
+            "--budget",
+            type=float,
+            metavar="USD",
+            help="stop before all runs together have spent this; default: the registry's",
         )
         parser.add_argument("--upgrade", action="store_true", help="resolve every source anew and rewrite bezoar.lock")
 

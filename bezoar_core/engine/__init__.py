@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bezoar_core.engine.ask import Engine, Target, Totals
+from bezoar_core.engine.ask import PATIENCE, Engine, Target, Totals
 from bezoar_core.engine.budget import Budget
 from bezoar_core.engine.prices import Price, find_price, price_of
 from bezoar_core.engine.retries import Retries
 
-__all__ = ["Budget", "Engine", "Price", "Retries", "Target", "Totals", "find_price", "price_of"]
+__all__ = ["PATIENCE", "Budget", "Engine", "Price", "Retries", "Target", "Totals", "find_price", "price_of"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from bezoar_core.engine.budget import Budget
+from bezoar_core.engine.budget import Budget, Purse
 from bezoar_core.engine.limits import Limits, Pass
 from bezoar_core.engine.reply import from_record, to_record
 from bezoar_core.engine.retries import HOPELESS, Retries
@@ -17,9 +17,12 @@ from bezoar_core.ledger import Ledger, Record
 from bezoar_core.records import Completion, Message, Request, Sampling
 from bezoar_core.types import ModelRef
 
-__all__ = ["Engine", "Target", "Totals"]
+__all__ = ["PATIENCE", "Engine", "Target", "Totals"]
 
 _DEFAULT = Sampling()
+PATIENCE = 60.0
+"""Seconds that the end of a step waits for replies which are paid for."""
+
 _REJECTIONS = frozenset({"rate_limit", "overloaded"})
 
 
@@ -43,11 +46,20 @@ class Totals:
     in_flight: int = 0
 
 
+@dataclass(eq=False)
+class _Job:
+    """A request on its way: how many wait for it, and whether it has left, and so will be paid for."""
+
+    waiting: int = 0
+    left: bool = False
+    task: asyncio.Task[Completion] = field(init=False)
+
+
 class Engine:
     """Asks models, once for each different request, and keeps every reply in the ledger before it is used.
 
-    `spend` counts what is paid and stops when the budget is spent. `progress` is called with `totals` after every
-    request; it must be quick.
+    A request that has left is never taken back: where nobody waits for it any more, its reply still goes to the ledger.
+    `spend` counts what is paid and stops before the budget is exceeded.
     """
 
     def __init__(
@@ -56,17 +68,15 @@ class Engine:
         ledger: Ledger,
         targets: Mapping[str, Target],
         spend: Budget | None = None,
-        progress: Callable[[Totals], None] | None = None,
         retries: Retries | None = None,
     ) -> None:
         self.totals = Totals()
         self._ledger = ledger
         self._targets = dict(targets)
-        self._spend = spend
-        self._progress = progress
+        self._purse = Purse(spend)
         self._retries = retries or Retries()
         self._limits: dict[str, Limits] = {}
-        self._under_way: dict[bytes, asyncio.Future[Completion | BezoarError | None]] = {}
+        self._jobs: dict[bytes, _Job] = {}
         if spend is not None and spend.usd is not None:
             _check_prices(targets)
 
@@ -86,49 +96,60 @@ class Engine:
         target = self._target(model.name)
         request = target.request(messages, sampling, stop, prefill, format, choices, sample)
         key = target.key(request)
-        while (twin := self._under_way.get(key)) is not None:
-            outcome = await asyncio.shield(twin)
-            if isinstance(outcome, BezoarError):
-                raise outcome
-            if outcome is not None:
-                return outcome
-        record = self._ledger.get(key)
-        if record is not None:
-            return self._replay(record)
-        return await self._first(target, request, key)
+        job = self._jobs.get(key)
+        if job is None:
+            record = self._ledger.get(key)
+            if record is not None:
+                return self._replay(record)
+            job = self._jobs[key] = _Job()
+            job.task = asyncio.create_task(self._answer(target, request, key, job))
+        job.waiting += 1
+        try:
+            return await asyncio.shield(job.task)
+        finally:
+            job.waiting -= 1
+            if not job.waiting and not job.left and not job.task.done():
+                self._forget(key, job)
+                job.task.cancel()
 
-    async def aclose(self) -> None:
-        """Close every client."""
+    async def aclose(self, patience: float = PATIENCE) -> None:
+        """Wait for the replies to requests that have left, at most `patience` seconds, and close every client."""
+        tasks = [job.task for job in self._jobs.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for target in self._targets.values():
             await target.client.aclose()
 
-    async def _first(self, target: Target, request: Request, key: bytes) -> Completion:
+    async def _answer(self, target: Target, request: Request, key: bytes, job: _Job) -> Completion:
         """Answer a request that nobody else is asking; whoever asks the same meanwhile gets the same."""
-        twin: asyncio.Future[Completion | BezoarError | None] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = twin
-        outcome: Completion | BezoarError | None = None  # None: this asker went away, another has to ask
         try:
-            outcome = await self._send(target, request, key)
-            return outcome
+            reply = await self._send(target, request, key, job)
+            self.totals.requests += 1
+            return reply
         except BezoarError as error:
-            outcome = error
+            self.totals.requests += isinstance(error, RequestFailed)
+            self.totals.failed += isinstance(error, RequestFailed)
             raise
         finally:
-            del self._under_way[key]
-            twin.set_result(outcome)
-            self.totals.requests += isinstance(outcome, Completion | RequestFailed)
-            self.totals.failed += isinstance(outcome, RequestFailed)
-            self._tell()
+            self._forget(key, job)
 
-    async def _send(self, target: Target, request: Request, key: bytes) -> Completion:
+    def _forget(self, key: bytes, job: _Job) -> None:
+        if self._jobs.get(key) is job:
+            del self._jobs[key]
+
+    async def _send(self, target: Target, request: Request, key: bytes, job: _Job) -> Completion:
         """Try until there is a reply, or no more use in trying."""
         limits = self._limits.get(target.name) or self._new_limits(target)
         tokens = target.tokens(request) if limits.counts_tokens else 0
         failures: list[str] = []
         while True:
-            leave = await limits.enter(tokens, again=bool(failures))
+            usd = await self._purse.reserve(target, request)
             try:
-                return await self._attempt(target, request, key, limits, leave)
+                leave = await limits.enter(tokens, again=bool(failures))
+                return await self._attempt(target, request, key, limits, leave, job)
             except Transient as trouble:
                 try:
                     delay = self._retries.delay(trouble, failures, key)
@@ -137,15 +158,20 @@ class Engine:
                     raise
                 failures.append(trouble.kind)
                 self.totals.retries += 1
+            finally:
+                self._purse.release(usd)
+            if not job.waiting:
+                raise asyncio.CancelledError  # its last asker went away while it was on its way
             await asyncio.sleep(delay)
 
-    async def _attempt(self, target: Target, request: Request, key: bytes, limits: Limits, leave: Pass) -> Completion:
+    async def _attempt(
+        self, target: Target, request: Request, key: bytes, limits: Limits, leave: Pass, job: _Job
+    ) -> Completion:
         """Send a request once, and keep its reply."""
         self.totals.in_flight += 1
+        job.left = not target.client.local
         began = time.perf_counter()
         try:
-            if self._spend is not None:
-                self._spend.check()
             reply = await target.client.complete(request)
         except BaseException as error:
             if isinstance(error, Transient) and error.kind in _REJECTIONS:
@@ -158,6 +184,7 @@ class Engine:
                 raise _placed(error, target) from error
             raise
         finally:
+            job.left = False
             self.totals.in_flight -= 1
         limits.answered(leave, _tokens(reply))
         self._keep(target, request, key, reply, time.perf_counter() - began)
@@ -169,8 +196,7 @@ class Engine:
             reply, target=target.name, usd=usd, estimated=estimated, at=time.time() - seconds, seconds=seconds
         )
         self._ledger.put(key, record)
-        if self._spend is not None and usd:
-            self._spend.add(usd)
+        self._purse.pay(usd or 0.0)
         self.totals.usd = None if usd is None or self.totals.usd is None else self.totals.usd + usd
         self._count(reply)
 
@@ -181,16 +207,11 @@ class Engine:
         self.totals.replayed += 1
         self.totals.requests += 1
         self._count(reply)
-        self._tell()
         return reply
 
     def _count(self, reply: Completion) -> None:
         self.totals.input_tokens += reply.usage.input_tokens or 0
         self.totals.output_tokens += reply.usage.output_tokens or 0
-
-    def _tell(self) -> None:
-        if self._progress is not None:
-            self._progress(self.totals)
 
     def _target(self, name: str) -> Target:
         try:

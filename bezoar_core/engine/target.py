@@ -17,7 +17,7 @@ from bezoar_core.records import Feature, Message, Request, Sampling
 from bezoar_core.types import Json
 
 CONCURRENCY = 256
-_CHARACTERS_A_TOKEN = 3
+_BYTES_A_TOKEN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,8 @@ class Target:
 
     def tokens(self, request: Request) -> int:
         """Return a high guess of the tokens a request may use, prompt and reply."""
-        text = sum(len(message.content) for message in request.messages) + len(request.prefill)
-        return text // _CHARACTERS_A_TOKEN + request.sampling.max_tokens
+        size = sum(len(message.content.encode()) for message in request.messages) + len(request.prefill.encode())
+        return size // _BYTES_A_TOKEN + request.sampling.max_tokens
 
     @cached_property
     def _identity(self) -> bytes:
