@@ -17,6 +17,11 @@ from bezoar_core.types import Json
 Spot: TypeAlias = tuple[str | int, ...]
 """The path of a value: `("steps", "lamini", "count")`."""
 
+_DEEPEST = 50
+"""So many levels a registry may have."""
+_SHOWN = 60
+_TOO_DEEP = f"more than {_DEEPEST} levels of lists and mappings"
+
 WHOLE_ENTRY = ("use", "client", "source")
 """An entry in which one of these differs is replaced, not merged."""
 
@@ -67,10 +72,14 @@ def read_tree(path: Path) -> Tree:
         mark = error.problem_mark or error.context_mark
         where = f"{path.name}:{mark.line + 1}:{mark.column + 1}" if mark else path.name
         raise ConfigError([Fault(where, f"not YAML: {error.problem}")]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([Fault(path.name, f"not YAML: {error}")]) from None
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        where = f"{path.name}:{before.count(chr(10)) + 1}:{error.position - before.rfind(chr(10))}"
+        raise ConfigError([Fault(where, f"not YAML: the character U+{ord(text[error.position]):04X}")]) from None
+    except RecursionError:
+        raise ConfigError([Fault(path.name, _TOO_DEEP)]) from None
     faults: list[Fault] = []
-    places: dict[Spot, str] = {}
+    places: dict[Spot, str] = {(): f"{path.name}:1:1"}
     data = _plain(node, (), path.name, places, faults) if node else {}
     if not isinstance(data, dict):
         faults.append(Fault(f"{path.name}:1:1", "the registry must be a mapping"))
@@ -88,36 +97,62 @@ def _plain(
     around: tuple[yaml.Node, ...] = (),
 ) -> Json:
     places.setdefault(spot, _at(node, name))
+    problem = ""
     if any(node is outer for outer in around):
-        faults.append(Fault(_at(node, name), "an alias stands inside what it stands for"))
+        problem = "an alias stands inside what it stands for"
+    elif len(around) > _DEEPEST:
+        problem = _TOO_DEEP
+    if problem:
+        faults.append(Fault(_at(node, name), problem))
         return None
     around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Json] = {}
         for key_node, value_node in node.value:
-            key = str(key_node.value)
-            if key in result:
-                faults.append(Fault(_at(key_node, name), f"`{key}` is given twice"))
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if problem := _key_problem(key_node, result):
+                faults.append(Fault(_at(key_node, name), problem))
+                continue
             places[(*spot, key)] = _at(key_node, name)
             result[key] = _plain(value_node, (*spot, key), name, places, faults, around)
         return result
     if isinstance(node, yaml.SequenceNode):
         return [_plain(child, (*spot, i), name, places, faults, around) for i, child in enumerate(node.value)]
+    value, problem = _scalar(node)
+    if problem:
+        faults.append(Fault(_at(node, name), problem))
+    return value
+
+
+def _key_problem(node: yaml.Node, before: Mapping[str, Json]) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        return "a list or a mapping cannot be a key"
+    if node.value == "<<":
+        return "`<<` merges nothing here: write the keys out, or use a profile"
+    if node.value in before:
+        return f"`{node.value}` is given twice"
+    return _no_text(node.value)
+
+
+def _scalar(node: yaml.Node) -> tuple[Json, str]:
+    """Return a scalar's value, and what is wrong with it."""
+    shown = str(node.value) if len(node.value) <= _SHOWN else f"{node.value[:_SHOWN]}..."
     try:
         value = _Loader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError):  # an explicit tag that does not fit, or is not known
-        faults.append(
-            Fault(_at(node, name), f"`{node.value}` is no `{node.tag.replace(_YAML, '!!')}`", "leave the tag out")
-        )
-        return None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # a tag that does not fit, or an unknown one
+        value = node
     if isinstance(value, float) and not isfinite(value):
-        faults.append(Fault(_at(node, name), f"`{node.value}` is not a finite number"))
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        faults.append(Fault(_at(node, name), f"`{node.value}` does not fit in 64 bits"))
+        return None, f"`{shown}` is not a finite number"
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return None, f"`{shown}` is a whole number of more than 64 bits"
     if value is None or isinstance(value, bool | int | float | str):
-        return value
-    faults.append(Fault(_at(node, name), f"`{node.value}` is neither text, number, true, false nor null"))
-    return None
+        return value, _no_text(value) if isinstance(value, str) else ""
+    return None, f"`{shown}` is neither text, number, true, false nor null"
+
+
+def _no_text(text: str) -> str:
+    """Say what keeps `text` from being written anywhere: half of a surrogate pair, escaped."""
+    return f"{text!a} is no Unicode text" if any("\ud800" <= letter <= "\udfff" for letter in text) else ""
 
 
 def _at(node: yaml.Node, name: str) -> str:
@@ -166,11 +201,11 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
     """Apply `a.b.c=value` (the value is YAML)."""
     path, equals, text = assignment.partition("=")
     where = f"--set {assignment}"
-    if not equals or not path:
+    if not equals or not all(path.split(".")):
         raise ConfigError([Fault(where, "is not `path.to.key=value`")])
     try:
         node = yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise ConfigError([Fault(where, f"`{text}` is not YAML")]) from None
     places = dict(tree.places)
     spot: Spot = tuple(path.split("."))
@@ -180,6 +215,8 @@ def apply_set(tree: Tree, assignment: str) -> Tree:
         raise ConfigError([Fault(where, fault.message) for fault in faults])
     for old in [p for p in places if p[: len(spot)] == spot]:
         del places[old]
+    for depth in range(1, len(spot)):
+        places.setdefault(spot[:depth], where)
     places[spot] = where
     data = _put(tree.data, list(path.split(".")), value)
     if data is None:

@@ -55,11 +55,39 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path: Path, text: str, value: object)
         ("a: !!timestamp soon\n", "`soon` is no `!!timestamp`"),
         ("a: !mine 3\n", "`3` is no `!mine`"),
         ("a: &x [*x]\n", "an alias stands inside"),
+        ("a: !mine 1\n", "registry.yaml:1:4: `1` is neither text, number"),
+        ("a: !!int x\n", "neither text, number"),
+        ("a: !!bool x\n", "neither text, number"),
+        ("a: !!timestamp x\n", "neither text, number"),
+        ("a: 9223372036854775808\n", "more than 64 bits"),
+        pytest.param(f"a: {'9' * 5000}\n", "`9{60}[.]{3}` is neither", id="5000 digits"),
+        ("? [a]\n: 1\n", "registry.yaml:1:3: a list or a mapping cannot be a key"),
+        ("a: &x {b: 1}\nc:\n  <<: *x\n", "registry.yaml:3:3: `<<` merges nothing here"),
+        ('a: "\\ud800"\n', "is no Unicode text"),
+        ('"\\ud800": 1\n', "is no Unicode text"),
+        ("a: 1\nb: \x01\n", "registry.yaml:2:4: not YAML: the character U[+]0001"),
+        pytest.param(f"a: {'[' * 60}{']' * 60}\n", "more than 50 levels", id="60 levels"),
+        pytest.param("[" * 3000, "more than 50 levels", id="3000 levels"),
     ],
 )
 def test_what_is_no_registry_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match="(?s)" + message.replace("(", r"\(")):
         tree(tmp_path, text)
+
+
+def test_an_empty_file_is_a_place(tmp_path: Path) -> None:
+    assert tree(tmp_path, "# nothing\n").place(("name",)) == "registry.yaml:1:1"
+
+
+@pytest.mark.parametrize("assignment", ["a..b=1", ".=1", "a.=1", "a=!mine 1", f"a={'[' * 3000}"], ids=range(5))
+def test_a_set_that_cannot_be_is_a_fault(tmp_path: Path, assignment: str) -> None:
+    with pytest.raises(ConfigError):
+        apply_set(tree(tmp_path, "a: {b: 1}\n"), assignment)
+
+
+def test_what_a_set_adds_has_its_place_there(tmp_path: Path) -> None:
+    added = apply_set(tree(tmp_path, "steps: {s: {use: lamini}}\n"), "steps.t.count=5")
+    assert added.place(("steps", "t", "use")) == "--set steps.t.count=5"
 
 
 def test_a_missing_or_binary_file_is_an_error_not_a_traceback(tmp_path: Path) -> None:
