@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from bezoar_core.errors import Fault, nearest
 from bezoar_core.fields import references
 from bezoar_core.interfaces import Needs
+from bezoar_core.plugins import FIELDS
 from bezoar_core.prompt_format import FORMATS
 from bezoar_core.records import Feature
 from bezoar_core.types import BenchmarkRef, DatasetRef, JudgeRef, ModelRef, Reference
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 
 def reference_faults(registry: Registry) -> list[Fault]:
     """Return what is wrong with the registry's references."""
-    faults = [*_doubles(registry), *_pointers(registry), *_formats(registry), *_requirements(registry)]
+    faults = [
+        *_doubles(registry),
+        *_pointers(registry),
+        *_nothing(registry),
+        *_formats(registry),
+        *_requirements(registry),
+    ]
     if not faults:
         faults += _circles(registry)
     if not faults:
@@ -72,6 +79,13 @@ def _pointers(registry: Registry) -> Iterator[Fault]:
                 break
         else:
             yield Fault(registry.tree.place(spot), f"unknown {ref.kind} `{ref.name}`", nearest(ref.name, known))
+
+
+def _nothing(registry: Registry) -> Iterator[Fault]:
+    for name, step in registry.steps.items():
+        for field in FIELDS[step.kind]:
+            if getattr(step.plugin, field) == ():
+                yield Fault(registry.tree.place(("steps", name, field)), f"`{field}` names nothing")
 
 
 def _doubles(registry: Registry) -> Iterator[Fault]:

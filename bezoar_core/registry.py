@@ -166,7 +166,7 @@ def read_registry(path: Path, plugins: Plugins, profiles: Sequence[str] = (), se
     for assignment in sets:
         tree = apply_set(tree, assignment)
     faults = unknown_keys(tree.data, SECTIONS, (), tree)
-    if tree.data.get("bezoar") != 1:
+    if tree.data.get("bezoar") != 1 or not isinstance(tree.data["bezoar"], int) or tree.data["bezoar"] is True:
         faults.append(Fault(tree.place(("bezoar",)), "`bezoar` must be 1: the version of the registry's form"))
     reader = _Reader(path.parent, tree, plugins, faults)
     name, seed = tree.data.get("name"), tree.data.get("seed", 0)
@@ -180,6 +180,9 @@ def read_registry(path: Path, plugins: Plugins, profiles: Sequence[str] = (), se
     steps = {n: step for n, d in reader.section("steps") if (step := reader.step(n, d))}
     if not tree.data.get("steps"):
         faults.append(Fault(tree.place(("steps",)), "`steps` is required: at least one step"))
+    for section in ("release", "profiles"):
+        if not isinstance(tree.data.get(section) or {}, dict):
+            faults.append(Fault(tree.place((section,)), f"`{section}` must be a mapping"))
     budget = tree.data.get("budget")
     release = tree.data.get("release") or {}
     registry = Registry(
@@ -211,6 +214,13 @@ def _in_file_order(faults: Iterable[Fault]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=key)
 
 
+def _can_name(key: str) -> bool:
+    """Say whether files and folders can be named after an entry."""
+    return not (
+        {"@", "/"} & set(key) or key.startswith(".") or not key.isprintable() or not 0 < len(key.encode()) <= 100
+    )
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Turns the sections of a tree into entries, collecting faults."""
@@ -227,9 +237,10 @@ class _Reader:
             return []
         entries: list[tuple[str, dict[str, Json]]] = []
         for key, entry in value.items():
-            if not key or "@" in key or "/" in key or key.startswith("."):  # names of folders and files are made of it
-                message = f"`{key}` cannot name a {name.removesuffix('s')}: no `@`, no `/`, no dot in front"
-                self._fault((name, key), message)
+            if not _can_name(key):
+                shown = f"`{key}`" if key.isprintable() else ascii(key)
+                rule = "1 to 100 letters, no `@`, no `/`, no dot in front"
+                self._fault((name, key), f"{shown} cannot name a {name.removesuffix('s')}: {rule}")
             elif isinstance(entry, dict):
                 entries.append((key, entry))
             else:
@@ -292,24 +303,40 @@ class _Reader:
         except BezoarError as error:
             self._fault((*spot, "source"), error.message, error.tip)
             return
-        if source.scheme in {"file", "random"} and not (self.root / source.name).exists():
-            self._fault((*spot, "source"), f"`{source.name}` does not exist", "paths start from the registry's folder")
+        if source.scheme in {"file", "random"}:
+            self._check_path(source.name, (*spot, "source"))
 
     def _check_marked(self, cls: type, fields: Mapping[str, Json], spot: Spot) -> None:
         """Find a secret written out, and a local path that is not there."""
         for name, found in marks(cls).items():
             value = fields.get(name)
-            if not isinstance(value, str) or not value:
+            if not isinstance(value, str):
                 continue
-            if any(isinstance(mark, SecretText) for mark in found) and not any(True for _ in variables(value)):
+            if any(isinstance(mark, FilePath) for mark in found):
+                self._check_path(value, (*spot, name))
+            secret = value and any(isinstance(mark, SecretText) for mark in found)
+            if secret and not any(True for _ in variables(value)):
                 tip = "write `${NAME}` and set that variable: a registry is committed and shared"
                 self._fault((*spot, name), f"`{name}` holds a secret in clear", tip)
-            if any(isinstance(mark, FilePath) for mark in found) and not (self.root / value).exists():
-                self._fault((*spot, name), f"`{value}` does not exist", "paths start from the registry's folder")
+
+    def _check_path(self, text: str, spot: Spot) -> None:
+        """Find a path with nothing to read, and a folder that every run changes since `.bezoar` is in it."""
+        path = self.root / text
+        try:
+            if not path.exists():
+                self._fault(spot, f"`{text}` does not exist", "paths start from the registry's folder")
+            elif path.is_dir() and (self.root / ".bezoar").resolve().is_relative_to(path.resolve()):
+                tip = "put what it is to name in a folder of its own"
+                self._fault(spot, f"`{text}` holds `.bezoar`, which changes while a run reads it", tip)
+            elif not path.is_dir() and not path.is_file():
+                self._fault(spot, f"`{text}` is neither a file nor a folder")
+        except OSError as error:
+            self._fault(spot, f"`{text}` cannot be read: {error.strerror}")
 
     def _plugin(self, key: str, name: Json, kinds: Sequence[Kind], spot: Spot) -> Owned | None:
         if not isinstance(name, str):
-            self._fault(spot, f"`{key}` is required: the name of a {' or '.join(kinds)}")
+            is_there = "required" if name is None else "text"
+            self._fault((*spot, key), f"`{key}` is {is_there}: the name of a {' or '.join(kinds)}")
             return None
         owned = self.plugins.find(kinds, name)
         if owned is None:
