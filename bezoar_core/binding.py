@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from bezoar_core.engine.ask import Target
-from bezoar_core.errors import BezoarError, ConfigError, Fault
+from bezoar_core.errors import BezoarError, ConfigError, DataError, Fault
 from bezoar_core.fields import marks
 from bezoar_core.interfaces import Benchmark, Client, Judge, LocalClient
 from bezoar_core.plugins import STEP_KINDS, Plugins
@@ -50,7 +50,7 @@ class Workshop:
     def rows(self, spec: DatasetSpec) -> Iterable[Row]:
         """Yield the rows of a dataset or of a step."""
         if spec.parquet is not None:
-            return read_parquet(Path(spec.parquet))
+            return _kept_rows(Path(spec.parquet), spec.name)
         chosen = DatasetKeys(**spec.keys)  # type: ignore[arg-type] # checked when the registry was read
         return read_rows(
             self.sources.fetch(parse(chosen.source, "dataset"), patterns_of(chosen)),
@@ -77,6 +77,10 @@ class Workshop:
             raise BezoarError(f"model `{spec.name}` has no `source`: there are no weights to load", where="models")
         base = self.sources.model_dir(parse(spec.source))
         path = Path(spec.artifact) / "model" if spec.artifact else base
+        if not path.is_dir():
+            raise BezoarError(
+                "the model is gone", where=str(path), tip=f"`bezoar run --rerun {spec.name}` trains it again"
+            )
         adapters: tuple[Adapter, ...] | None = ()
         if spec.artifact:
             chain = spec.chain
@@ -141,3 +145,12 @@ class Workshop:
             if isinstance(benchmark, Benchmark):
                 return BenchmarkRef(ref.name, benchmark.items)
         return ref
+
+
+def _kept_rows(path: Path, step: str) -> Iterator[Row]:
+    """Yield the rows that `step` made; where they are gone or damaged, say how to have them again."""
+    try:
+        yield from read_parquet(path)
+    except DataError as error:
+        tip = f"`bezoar run --rerun {step}` makes it again, with the replies of the ledger"
+        raise DataError(error.message, where=str(path), tip=tip) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import ClassVar
@@ -44,7 +45,7 @@ class Status:
         if runs:
             record = runs[-1] / "run.json"
             told = "not finished: it is going on, or was interrupted"
-            if record.is_file():
+            with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):  # half a record: the disk was full
                 last = orjson.loads(record.read_bytes())
                 ended = f"failed: {last['error']}" if last["error"] else "finished"
                 told = f"{last['seconds']:.0f} s, {ended}"

@@ -152,6 +152,28 @@ def test_only_with_inputs_missing_says_what_is_missing(project: BezoarProject) -
     refused(project.bezoar("run", "--until", "kep"), 2, "unknown step `kep`", "did you mean `kept`?")
 
 
+@pytest.mark.parametrize("left", ["nothing", "half"])
+def test_rows_that_are_gone_are_named_with_the_step_that_makes_them(project: BezoarProject, left: str) -> None:
+    assert project.bezoar("run", "--only", "made").status == 0
+    (rows,) = project.root.glob(".bezoar/artifacts/made-*/rows.parquet")
+    if left == "nothing":
+        rows.unlink()
+    else:
+        os.truncate(rows, 100)
+    refused(project.bezoar("run"), 1, "rows.parquet: ", "`bezoar run --rerun made` makes it again")
+    assert project.bezoar("run", "--rerun", "made").status == 0
+
+
+def test_a_record_that_a_full_disk_cut_off_does_not_stop_status(project: BezoarProject) -> None:
+    assert project.bezoar("run").status == 0
+    cut = project.root / ".bezoar" / "runs" / "29990101T000000Z-000000" / "run.json"
+    cut.parent.mkdir()
+    cut.write_text("")
+    ended = project.bezoar("status")
+    assert ended.status == 0, ended.err
+    assert "finished" in ended.out
+
+
 def test_a_full_disk_is_said_and_nothing_finished_is_lost(project: BezoarProject, tmp_path: Path) -> None:
     first = project.bezoar("run", "--only", "made")
     assert first.status == 0, first.err
