@@ -25,11 +25,21 @@ def read_lock(path: Path) -> LockFile:
     """Read the lock, or an empty one where there is none."""
     try:
         data = orjson.loads(path.read_bytes())
-        return LockFile(**{key: data[key] for key in ("sources", "packages", "judges")})
+        lock = LockFile(**{key: data[key] for key in ("sources", "packages", "judges")})
+        if not _is_lock(lock):
+            raise TypeError
+        return lock
     except FileNotFoundError:
         return LockFile()
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+    except (orjson.JSONDecodeError, KeyError, TypeError, IsADirectoryError):
         raise BezoarError("is no lock file", where=path.name, tip="remove it: the next run writes it anew") from None
+
+
+def _is_lock(lock: LockFile) -> bool:
+    return isinstance(lock.packages, dict) and all(
+        isinstance(part, dict) and all(isinstance(pin, dict) for pin in part.values())
+        for part in (lock.sources, lock.judges)
+    )
 
 
 def write_lock(path: Path, lock: LockFile) -> None:

@@ -14,8 +14,12 @@ from bezoar_core.errors import BezoarError
 @contextmanager
 def run_lock(state: Path) -> Iterator[None]:
     """Hold `.bezoar/lock`, or raise `BezoarError` with the process that does."""
-    state.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        tip = "a run writes beside its registry: copy the registry to a folder of yours"
+        raise BezoarError(f"cannot be written: {error.strerror}", where=str(state), tip=tip) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -108,16 +108,16 @@ def read_manifest(folder: Path) -> Manifest | None:
     """Return the manifest of an artifact's folder, or None where there is none."""
     try:
         data = orjson.loads((folder / "manifest.json").read_bytes())
-    except FileNotFoundError:
+        inputs = tuple(Input(**entry) for entry in data["inputs"])
+        return Manifest(**{**data, "inputs": inputs})
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except orjson.JSONDecodeError as error:
+    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise BezoarError(
             f"`manifest.json` is damaged: {error}",
             where=str(folder),
             tip=f"remove the folder `{folder.name}` and run again",
         ) from None
-    inputs = tuple(Input(**entry) for entry in data.pop("inputs"))
-    return Manifest(inputs=inputs, **data)
 
 
 def hash_files(folder: Path) -> dict[str, str]:

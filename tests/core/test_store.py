@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from bezoar_core.errors import BezoarError
+from bezoar_core.lockfile import read_lock
 from bezoar_core.run_lock import run_lock
 from bezoar_core.store import Artifact, Input, Manifest, Store, hash_files, publish, read_manifest
 
@@ -63,9 +64,39 @@ def test_history_is_newest_first_and_of_one_node_only(tmp_path: Path) -> None:
 
 
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(BezoarError, match="damaged"):
-        read_manifest(tmp_path)
+    for text in ("{", "[]", "null", '{"inputs": [1]}', '{"inputs": []}'):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(BezoarError, match="damaged"):
+            read_manifest(tmp_path)
+
+
+def test_a_file_in_the_place_of_an_artifact_is_none(tmp_path: Path) -> None:
+    (tmp_path / "made").write_text("")
+    assert read_manifest(tmp_path / "made") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"sources": {}}',
+        '{"sources": [], "packages": {}, "judges": {}}',
+        '{"sources": {"pypi:a==1": "x"}, "packages": {}, "judges": {}}',
+        '{"sources": {}, "packages": {}, "judges": null}',
+    ],
+)
+def test_a_lock_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bezoar.lock"
+    path.write_text(text)
+    with pytest.raises(BezoarError, match=r"bezoar\.lock: is no lock file"):
+        read_lock(path)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".bezoar").write_text("")
+    with pytest.raises(BezoarError, match=r"\.bezoar: cannot be written"), run_lock(tmp_path / ".bezoar"):
+        pass
 
 
 def test_the_hash_of_files_leaves_the_manifest_out(tmp_path: Path) -> None:
