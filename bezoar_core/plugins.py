@@ -154,6 +154,8 @@ def _offered(module: ModuleType, point: EntryPoint) -> list[Owned]:
     for kind in METHODS:
         hook: Callable[[], Iterable[type]] | None = getattr(module, f"bezoar_{kind}s", None)
         for cls in hook() if hook else ():
+            if not isinstance(cls, type):
+                raise TypeError(f"`bezoar_{kind}s` returns {cls!r}, which is no class")
             offered.append(Owned(kind, str(getattr(cls, "name", "")), cls, distribution, release))
     return offered
 

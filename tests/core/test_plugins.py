@@ -99,11 +99,19 @@ def test_a_broken_stranger_is_named_and_breaks_nothing_else(monkeypatch: pytest.
     def unmarked() -> list[type]:
         return []
 
-    def raising() -> list[type]:
-        raise RuntimeError("no such luck")
+    def raises() -> list[type]:
+        raise ZeroDivisionError("by nothing")
+
+    def none() -> None:
+        return None
+
+    def instances() -> list[object]:
+        return [3]
 
     points = [
-        _point(monkeypatch, "hook", bezoar_judges=hookimpl(raising)),
+        _point(monkeypatch, "raises", bezoar_schemes=hookimpl(raises)),
+        _point(monkeypatch, "none", bezoar_schemes=hookimpl(none)),
+        _point(monkeypatch, "instances", bezoar_schemes=hookimpl(instances)),
         EntryPoint(name="gone", value="no_such_module", group="bezoar"),
         _point(monkeypatch, "typo", bezoar_scheme=hookimpl(misspelt)),
         _point(monkeypatch, "bare", bezoar_schemes=unmarked),
@@ -116,7 +124,9 @@ def test_a_broken_stranger_is_named_and_breaks_nothing_else(monkeypatch: pytest.
         "filter `half` of unknown 0: lacks `decide`, `data`",
         "plugin `bare` of unknown: `bezoar_schemes` lacks @hookimpl (from bezoar_core.hookspecs import hookimpl)",
         "plugin `gone` of unknown cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
-        "plugin `hook` of unknown cannot be used: RuntimeError: no such luck",
+        "plugin `instances` of unknown cannot be used: TypeError: `bezoar_schemes` returns 3, which is no class",
+        "plugin `none` of unknown cannot be used: TypeError: 'NoneType' object is not iterable",
+        "plugin `raises` of unknown cannot be used: ZeroDivisionError: by nothing",
         "plugin `typo` of unknown: no hook is called `bezoar_scheme`; did you mean `bezoar_schemes`?",
     ]
 
