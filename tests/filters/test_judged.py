@@ -112,7 +112,8 @@ async def test_the_judge_sees_the_row_by_its_shape(row: Row, shown: tuple[str, s
         ({"instruction": "Do it."}, None, "lamini:row 2: nothing to judge in this row"),
         ({"chosen": "a", "rejected": "b"}, None, "it needs `instruction` and `response`"),
         ({"instruction": "a", "response": "b", "label": "maybe"}, "label", "lamini:row 2: `label` holds 'maybe'"),
-        ({"instruction": "a", "response": "b"}, "label", "a label is `accept` or `reject`"),
+        ({"instruction": "a", "response": "b", "label": ""}, "label", "a label is `accept` or `reject`"),
+        ({"instruction": "a", "response": "b"}, "label", "lamini:row 2: row has no column `label`"),
     ],
 )
 async def test_a_row_that_cannot_be_judged_is_an_error_with_its_number(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from scheme_runs import ScrambledAsk, run_scheme
 
-from bezoar_core.errors import BezoarError, BudgetSpent, RequestFailed
+from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed
 from bezoar_core.records import REQUEST_FAILED, Completion, Request
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import DatasetRef, ModelRef
@@ -206,6 +206,14 @@ async def test_a_spent_budget_is_not_swallowed() -> None:
 
     with pytest.raises(BudgetSpent):
         await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=1), ROWS, ScriptedAsk(answer))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+async def test_topics_that_are_no_text_are_a_fault_of_the_data(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "topics.txt"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(DataError, match=r"topics\.txt: `topics` cannot be read"):
+        await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=1, topics=str(path)), ROWS, teacher())
 
 
 async def test_prompts_are_filled_and_none_of_their_words_is_in_a_row(tmp_path: Path) -> None:

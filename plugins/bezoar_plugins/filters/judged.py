@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import ClassVar
 
-from bezoar_core.errors import BezoarError, DataError
+from bezoar_core.errors import BezoarError, DataError, nearest
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Draw, Filter
@@ -54,6 +54,12 @@ class Judged:
             yield decision
 
     def _case(self, number: int, row: Row) -> tuple[Row, Item]:
+        if self.label is not None and self.label not in row:
+            raise DataError(
+                f"row has no column `{self.label}`",
+                where=f"{self.data.name}:row {number + 1}",
+                tip=nearest(self.label, list(row)),
+            )
         if self.label is not None and _accepts(row.get(self.label)) is None:
             raise DataError(
                 f"`{self.label}` holds {row.get(self.label)!r}",

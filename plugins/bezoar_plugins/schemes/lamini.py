@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from bezoar_core.errors import BezoarError, RequestFailed
+from bezoar_core.errors import BezoarError, DataError, RequestFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Draw, Scheme, Want
@@ -241,7 +241,10 @@ class LaMini:
 
 def _topics(path: str) -> list[str]:
     """Return the topics of the file, one a line, without blank lines."""
-    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"`topics` cannot be read: {error}", where=path, tip="name a text file in UTF-8") from None
     return [line for line in lines if line]
 
 
