@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from bezoar_core.console import PipedConsole
 from bezoar_core.plan import Plan
 from bezoar_core.types import Json
 
@@ -37,7 +37,7 @@ class Display:
 
     plan: Plan
     selected: Collection[str]
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: PipedConsole = field(default_factory=lambda: PipedConsole(stderr=True))
     _lines: dict[str, _Line] = field(default_factory=dict)
     _live: Live | None = None
 

@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from bezoar_core.console import PipedConsole
 from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
@@ -20,7 +21,7 @@ def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> No
     """Print the summary, and leave it in the run's folder; `again` and `release` are the commands to go on with."""
     artifacts = {n: s.artifact for n, s in plan.states().items() if s.artifact and n in record.nodes}
     with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
-        for console in (Console(), Console(file=file, width=140)):
+        for console in (Console(file=file, width=140), PipedConsole()):
             for part in _parts(plan, record, artifacts):
                 console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
             for line in _next(plan, record, artifacts, again, release):

@@ -28,9 +28,9 @@ class ShowLedger:
     @staticmethod
     def run(options: Namespace) -> int:
         """Print replies, tokens and cost by model."""
-        from rich.console import Console
         from rich.table import Table
 
+        from bezoar_core.console import PipedConsole
         from bezoar_core.errors import UsageError
         from bezoar_core.ledger import Ledger
 
@@ -45,7 +45,7 @@ class ShowLedger:
         for model in stats.models:
             usd = "unknown" if model.usd is None else f"{model.usd:.4f}"
             table.add_row(model.model, f"{model.replies:,}", f"{model.input_tokens:,}", f"{model.output_tokens:,}", usd)
-        Console().print(table)
+        PipedConsole().print(table)
         print(
             f"{stats.replies:,} replies in {stats.segments:,} segments, {stats.bytes:,} bytes, "
             f"{len(stats.damaged):,} damaged lines"

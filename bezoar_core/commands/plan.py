@@ -25,9 +25,9 @@ class ShowPlan:
     @staticmethod
     def run(options: Namespace) -> int:
         """Print the plan as a table."""
-        from rich.console import Console
         from rich.table import Table
 
+        from bezoar_core.console import PipedConsole
         from bezoar_core.estimates import estimate
         from bezoar_core.preparing import refuse_findings
 
@@ -41,7 +41,7 @@ class ShowPlan:
         for name, state in states.items():
             cost = estimate(plan, state)
             table.add_row(name, state.node.step.use, state.status, state.why, cost.requests, cost.tokens, cost.usd)
-        console = Console(soft_wrap=False)
+        console = PipedConsole(soft_wrap=False)
         console.print(table)
         waiting = sum(s.status != "cached" for s in states.values())
         console.print(f"{len(states)} nodes, {waiting} to make", highlight=False)

@@ -27,9 +27,9 @@ class Status:
     def run(options: Namespace) -> int:
         """Print a line a node and the last run."""
         import orjson
-        from rich.console import Console
         from rich.table import Table
 
+        from bezoar_core.console import PipedConsole
         from bezoar_core.funnel import funnel
 
         project = registry_options.project(options)
@@ -39,7 +39,7 @@ class Status:
         for name, state in project.plan().states().items():
             rows = funnel(state.artifact.manifest.counts) if state.artifact else ""
             table.add_row(name, "made" if state.status == "cached" else state.status, state.why, rows)
-        console = Console()
+        console = PipedConsole()
         console.print(table)
         runs = sorted((project.state / "runs").glob("*"))
         if runs:

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -85,6 +87,25 @@ def test_an_unset_variable_is_a_warning_in_check_and_a_fault_in_run(project: Bez
 def test_an_unreadable_seed_file(project: BezoarProject) -> None:
     project.write("dolly.jsonl", '{"instruction": "Say one", "context": ""}\n{"instruction": \n')
     refused(project.bezoar("run"), 1, "dolly.jsonl:2")
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "ledger stats", "show made", "schema", "list", "run"])
+def test_a_reader_that_leaves_does_not_make_a_command_fail(project: BezoarProject, command: str) -> None:
+    assert project.bezoar("run").status == 0
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, **project.environment}
+    ended = subprocess.run(
+        [sys.executable, "-m", "bezoar_core.cli", *command.split()],
+        cwd=project.root,
+        env=environment,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert all(summary.read_text() for summary in project.root.glob(".bezoar/runs/*/summary.txt"))
 
 
 def test_a_seed_row_without_a_column_is_named_by_its_number(project: BezoarProject) -> None:
