@@ -52,7 +52,7 @@ class Workshop:
         if spec.parquet is not None:
             return _kept_rows(Path(spec.parquet), spec.name)
         chosen = DatasetKeys(**spec.keys)  # type: ignore[arg-type] # checked when the registry was read
-        return read_rows(
+        rows = read_rows(
             self.sources.fetch(parse(chosen.source, "dataset"), patterns_of(chosen)),
             name=chosen.source.removeprefix("file:"),
             subset=chosen.subset,
@@ -61,6 +61,7 @@ class Workshop:
             first=chosen.first,
             where=chosen.where,
         )
+        return _some(rows, f"datasets.{spec.name}")
 
     def rows_dir(self, spec: DatasetSpec, work: Path, columns: Iterable[str], place: str) -> RowsDir:
         """Return rows as a parquet file, written to `work` where they come from outside."""
@@ -154,3 +155,11 @@ def _kept_rows(path: Path, step: str) -> Iterator[Row]:
     except DataError as error:
         tip = f"`bezoar run --rerun {step}` makes it again, with the replies of the ledger"
         raise DataError(error.message, where=str(path), tip=tip) from None
+
+
+def _some(rows: Iterable[Row], place: str) -> Iterator[Row]:
+    number = 0
+    for number, row in enumerate(rows, start=1):  # noqa: B007 - the last number says whether there was a row
+        yield row
+    if not number:
+        raise DataError("there is no row", where=place, tip="see its file, and `where` if it has one")

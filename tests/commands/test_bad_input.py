@@ -89,6 +89,14 @@ def test_an_unreadable_seed_file(project: BezoarProject) -> None:
     refused(project.bezoar("run"), 1, "dolly.jsonl:2")
 
 
+@pytest.mark.parametrize("change_to", ["first: 9, where: {context: none}", "first: 9"])
+def test_a_dataset_without_a_row_is_named(project: BezoarProject, change_to: str) -> None:
+    if "where" not in change_to:
+        project.write("dolly.jsonl", "")
+    change(project, '"file:dolly.jsonl"', f'"file:dolly.jsonl", {change_to}')
+    refused(project.bezoar("run"), 1, "registry.yaml:10:3: there is no row", "`where`")
+
+
 @pytest.mark.parametrize("command", ["plan", "status", "ledger stats", "show made", "schema", "list", "run"])
 def test_a_reader_that_leaves_does_not_make_a_command_fail(project: BezoarProject, command: str) -> None:
     assert project.bezoar("run").status == 0
