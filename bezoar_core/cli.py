@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -12,22 +13,18 @@ from bezoar_core.plugins import load
 
 INTERRUPTED = 130
 
+_DISK = {
+    errno.ENOSPC: "the disk is full: free some space and run again, nothing finished is lost",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again, nothing finished is lost",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to read or write it",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `bezoar`; return 0, 1 for a run that failed, 2 for misuse, 130 when interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="bezoar",
-        description="From seed data to an aligned, evaluated, documented small language model, with one command.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
-    found = [command for offered in load().manager.hook.bezoar_commands() for command in offered]
-    for command in sorted(found, key=lambda c: str(c.name)):
-        sub = commands.add_parser(command.name, help=command.help, description=command.help)
-        command.arguments(sub)
-        sub.set_defaults(run=command.run)
-    options = parser.parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         status: int = options.run(options)
         return status
     except BezoarError as error:
@@ -39,6 +36,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"error: {error.filename or 'standard output'}: {_DISK[error.errno]}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bezoar",
+        description="From seed data to an aligned, evaluated, documented small language model, with one command.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for command in sorted(load().commands, key=lambda c: str(c.name)):
+        sub = commands.add_parser(command.name, help=command.help, description=command.help)
+        command.arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
 
 
 class _Version(argparse.Action):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import hashlib
@@ -19,6 +20,7 @@ import pluggy
 
 from bezoar_core import hookspecs
 from bezoar_core.errors import UsageError, nearest
+from bezoar_core.interfaces import Command
 from bezoar_core.prompts import Prompt
 
 Kind: TypeAlias = Literal["scheme", "filter", "judge", "stage", "benchmark", "client"]
@@ -65,6 +67,7 @@ class Plugins:
     """What was found: plugins by kind and name, commands, and what could not be used."""
 
     owned: tuple[Owned, ...]
+    commands: tuple[type[Command], ...]
     manager: pluggy.PluginManager
     problems: tuple[str, ...]
 
@@ -98,6 +101,7 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
     manager.add_hookspecs(hookspecs)
     problems: list[str] = []
     owned: list[Owned] = []
+    commands: dict[str, type[Command]] = {}
     found = entry_points(group="bezoar") if points is None else points
     for point in sorted(found, key=lambda p: (_owner(p.dist)[0] != "bezoar", p.name)):
         if point.name in off:
@@ -105,7 +109,7 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
         owner = " ".join(_owner(point.dist)) if point.dist else "unknown"
         try:
             module: ModuleType = point.load()
-        except Exception as error:  # a stranger's import can fail in any way, and must not take the rest with it
+        except (Exception, SystemExit) as error:  # a stranger's import can fail in any way, and must not take the rest
             problems.append(f"plugin `{point.name}` of {owner} cannot be imported: {type(error).__name__}: {error}")
             continue
         wrong = _register(manager, module, point)
@@ -114,17 +118,31 @@ def load(points: Iterable[EntryPoint] | None = None, disabled: str | None = None
             continue
         try:
             offers = _offered(module, point)
+            new = _commands(module, commands)
         except Exception as error:  # nor may a hook of its own
             manager.unregister(module)
             problems.append(f"plugin `{point.name}` of {owner} cannot be used: {type(error).__name__}: {error}")
             continue
+        commands.update(new)
         for offered in offers:
             fault = _fault(offered, owned)
             if fault:
                 problems.append(fault)
             else:
                 owned.append(offered)
-    return Plugins(tuple(owned), manager, tuple(problems))
+    return Plugins(tuple(owned), tuple(commands.values()), manager, tuple(problems))
+
+
+def _commands(module: ModuleType, taken: Mapping[str, type[Command]]) -> dict[str, type[Command]]:
+    """Return a module's commands by name; raises whatever a broken one raises."""
+    hook: Callable[[], Iterable[type[Command]]] | None = getattr(module, "bezoar_commands", None)
+    new: dict[str, type[Command]] = {}
+    for command in hook() if hook else ():
+        if command.name in taken or command.name in new:
+            raise ValueError(f"there is a command `{command.name}` already")
+        command.arguments(argparse.ArgumentParser())
+        new[command.name] = command
+    return new
 
 
 @cache

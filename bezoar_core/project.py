@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,11 @@ class Project:
                 for variable in sorted(set(variables(entry)) - set(plan.environ)):
                     message = f"environment variable `{variable}` is not set"
                     found.append(Finding(severity="warning", path=(section, name), message=message))
-        for findings in self.plugins.manager.hook.bezoar_inspect(plan=plan):
-            found += findings or ()
+        for inspect in self.plugins.manager.hook.bezoar_inspect.get_hookimpls():
+            try:
+                said: Iterable[Finding] | None = inspect.function(plan)  # type: ignore[assignment]
+                found += said or ()
+            except Exception as error:  # a stranger's: it must not keep the others from speaking
+                message = f"plugin `{inspect.plugin_name}` cannot inspect the plan: {type(error).__name__}: {error}"
+                found.append(Finding(severity="warning", path=(), message=message))
         return found

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from bezoar_core.commands import registry_options
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Command
+
+
+def _usd(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (usd := float(text)) < float("inf"):
+            return usd
+    raise ArgumentTypeError(f"`{text}` is no amount of US dollars")
 
 
 class Run:
@@ -31,7 +39,7 @@ class Run:
         )
         parser.add_argument(
             "--budget",
-            type=float,
+            type=_usd,
             metavar="USD",
             help="stop before all runs together have spent this; default: the registry's",
         )
@@ -43,7 +51,7 @@ class Run:
         import asyncio
 
         from bezoar_core.display import Display
-        from bezoar_core.errors import StepFailed
+        from bezoar_core.errors import StepFailed, UsageError
         from bezoar_core.graph import select
         from bezoar_core.preparing import fetch, reached, refuse_findings, refuse_unset
         from bezoar_core.run_lock import run_lock
@@ -52,8 +60,12 @@ class Run:
 
         project = registry_options.project(options, upgrade=options.upgrade)
         plan = project.plan()
+        if options.only and options.until:
+            raise UsageError("give either --only or --until")
         selected = select(plan.nodes, options.until, options.only)
-        select(plan.nodes, until=options.rerun)
+        for step in options.rerun:
+            if not set(select(plan.nodes, only=[step])) & set(selected):
+                raise UsageError(f"`{step}` is to be made again, but --until or --only leaves it out")
         entries = reached(plan, selected)
         refuse_unset(plan, entries)
         for line in refuse_findings(project, plan):
