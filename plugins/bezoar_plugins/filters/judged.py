@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,6 +16,7 @@ from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Draw, Filter
 from bezoar_core.records import REQUEST_FAILED, Drop, Failed, Forecast, Item, Keep, Metrics, Refused, Row, Unparsed
 from bezoar_core.types import DatasetRef, Json, JudgeRef
+from bezoar_plugins.filters.row_texts import exchange
 
 Z95 = 1.959964
 
@@ -66,7 +67,7 @@ class Judged:
                 where=f"{self.data.name}:row {number + 1}",
                 tip="a label is `accept` or `reject`",
             )
-        fields = _fields(row)
+        fields = exchange(row)
         if fields is None:
             raise DataError(
                 "nothing to judge in this row",
@@ -145,21 +146,6 @@ def wilson(share: float, n: int) -> tuple[float, float]:
     spread = Z95 * math.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
     scale = 1 + Z95**2 / n
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
-def _fields(row: Row) -> Mapping[str, str] | None:
-    """Return what the judge is shown of a row, by the row's shape."""
-
-    def text(column: str) -> str:
-        value = row.get(column)
-        return value if isinstance(value, str) else ""
-
-    if "instruction" in row and "response" in row:
-        parts = [part for part in (text("instruction"), text("context")) if part.strip()]
-        return {"instruction": "\n\n".join(parts), "response": text("response"), "system": text("system")}
-    if "inputs" in row and "explained_targets" in row:
-        return {"instruction": text("inputs"), "response": text("explained_targets"), "system": text("system_message")}
-    return None
 
 
 def _accepts(label: Json) -> bool | None:
