@@ -137,7 +137,7 @@ class Workshop:
         if isinstance(ref, DatasetRef) and ref.name in self.spec.datasets:
             spec = self.spec.datasets[ref.name]
             return DatasetRef(ref.name, lambda: self.rows(spec))
-        if isinstance(ref, JudgeRef):
+        if isinstance(ref, JudgeRef) and ref.name in self.spec.judges:  # not where a benchmark is bound for its items
             return JudgeRef(ref.name, self.judge(self.spec.judges[ref.name]))
         if isinstance(ref, BenchmarkRef):
             found = self.spec.benchmarks[ref.name]
