@@ -14,6 +14,7 @@ from bezoar_core.fields import meaning, references
 from bezoar_core.formats import DEFAULT_FORMAT
 from bezoar_core.graph import Node
 from bezoar_core.plugins import prompts_of
+from bezoar_core.references import item_datasets
 from bezoar_core.registry import JudgeEntry, ModelEntry, Registry
 from bezoar_core.sources import Sources, parse
 from bezoar_core.store import Artifact
@@ -106,8 +107,7 @@ def _content(
     if isinstance(ref, JudgeRef):
         return _judge(registry.judges[ref.name], contents, artifacts)
     if isinstance(ref, BenchmarkRef):
-        step = registry.steps[ref.name]
-        return digest([step.owned.name, step.owned.version, meaning(step.plugin, registry.root, contents.environ)])
+        return _items(ref, contents, artifacts)
     loaded = node.step.kind == "stage" or getattr(node.step.plugin, "loads_models", False)
     if ref.name in registry.steps:
         return _made(ref, contents, artifacts, asked=not loaded)
@@ -121,6 +121,26 @@ def _made(ref: Reference, contents: Contents, artifacts: Mapping[str, Artifact],
     if made is None:
         return None
     return contents.trained(made) if asked and isinstance(ref, ModelRef) else made.content
+
+
+def _items(ref: BenchmarkRef, contents: Contents, artifacts: Mapping[str, Artifact]) -> str | None:
+    """Return the hash of what a benchmark asks: its configuration but for models and judges, and its datasets."""
+    registry = contents.registry
+    step = registry.steps[ref.name]
+    config = meaning(step.plugin, registry.root, contents.environ)
+    for field, inner in references(step.plugin):
+        if isinstance(inner, ModelRef | JudgeRef):
+            config.pop(field, None)
+    parts: list[Json] = [step.owned.name, step.owned.version, config]
+    for dataset in item_datasets(registry, ref):
+        if dataset.name in registry.steps:
+            content = artifacts[dataset.name].content if dataset.name in artifacts else None
+        else:
+            content = contents.dataset(dataset.name)
+        if content is None:
+            return None
+        parts.append(content)
+    return digest(parts)
 
 
 def _judge(judge: JudgeEntry, contents: Contents, artifacts: Mapping[str, Artifact]) -> str | None:

@@ -11,6 +11,7 @@ from bezoar_core.formats import format_of
 from bezoar_core.graph import Node, asked_models
 from bezoar_core.plan import Plan, State
 from bezoar_core.plugins import prompts_of
+from bezoar_core.references import item_datasets
 from bezoar_core.registry import DatasetKeys, JudgeEntry, ModelKeys, StepEntry
 from bezoar_core.spec import DatasetSpec, JudgeSpec, ModelSpec, StepSpec
 from bezoar_core.store import Artifact, Input
@@ -57,6 +58,8 @@ def _inputs(state: State, artifacts: Mapping[str, Artifact]) -> Iterator[Input]:
     for key, content in (state.inputs or {}).items():
         field, _, name = key.partition(":")
         made = artifacts.get(name)
+        if made and made.content != content:  # a benchmark named for its items: what it measured is no input
+            made = None
         kind = kinds[str(made.manifest.output["kind"])] if made else "source"
         yield Input(field=field, name=name, kind=kind, content=content, artifact=made.path.name if made else None)
 
@@ -79,7 +82,7 @@ class _Orders:
         self._asked = set(asked_models(plan.registry, node))
 
     def refs(self) -> Iterator[Reference]:
-        """Yield each thing referred to, once, what judges refer to included, and the model measured."""
+        """Yield each thing referred to, once, what judges and items are read from included, and the model measured."""
         seen: set[Reference] = set()
         found: list[Reference] = []
         for field, ref in references(self._node.step.plugin):
@@ -88,6 +91,8 @@ class _Orders:
             found.append(ref)
             if isinstance(ref, JudgeRef):
                 found += [r for _, r in references(self._plan.registry.judges[ref.name].plugin)]
+            elif isinstance(ref, BenchmarkRef):
+                found += item_datasets(self._plan.registry, ref)
         if self._node.part == "measure" and self._node.subject:
             found.append(ModelRef(self._node.subject))
         for ref in found:

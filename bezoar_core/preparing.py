@@ -12,9 +12,10 @@ from bezoar_core.plan import Plan
 from bezoar_core.plugins import prompts_of
 from bezoar_core.project import Project
 from bezoar_core.provenance import RECORDED
+from bezoar_core.references import item_datasets
 from bezoar_core.registry import patterns_of
 from bezoar_core.sources import Source, parse
-from bezoar_core.types import JudgeRef
+from bezoar_core.types import BenchmarkRef, JudgeRef
 from bezoar_core.yaml_tree import Spot, variables
 
 
@@ -30,6 +31,9 @@ def reached(plan: Plan, selected: Collection[str]) -> dict[str, set[str]]:
             if isinstance(ref, JudgeRef):
                 found["judges"].add(ref.name)
                 refs += [r for _, r in references(registry.judges[ref.name].plugin)]
+            elif isinstance(ref, BenchmarkRef):
+                found["steps"].add(ref.name)
+                refs += item_datasets(registry, ref)
         for ref in refs:
             for section in ("models", "datasets"):
                 if ref.name in getattr(registry, section):

@@ -47,15 +47,25 @@ def targets(registry: Registry, ref: Reference) -> list[str]:
 
 
 def edges(registry: Registry, step: StepEntry) -> Iterator[str]:
-    """Yield the steps whose output `step` needs, through its judges too. A `BenchmarkRef` makes no edge."""
+    """Yield the steps whose output `step` needs, through its judges too.
+
+    A `BenchmarkRef` makes no edge to the benchmark; the rows that its items are read from do.
+    """
     for _, ref in references(step.plugin):
         if isinstance(ref, JudgeRef) and ref.name in registry.judges:
             inner: Iterable[Reference] = [r for _, r in references(registry.judges[ref.name].plugin)]
+        elif isinstance(ref, BenchmarkRef):
+            inner = item_datasets(registry, ref)
         else:
             inner = [ref]
         for target in inner:
-            if not isinstance(target, BenchmarkRef) and target.name in registry.steps:
+            if target.name in registry.steps:
                 yield target.name
+
+
+def item_datasets(registry: Registry, ref: BenchmarkRef) -> list[DatasetRef]:
+    """Return the datasets that a benchmark's items may be read from: all that it names."""
+    return [inner for _, inner in references(registry.steps[ref.name].plugin) if isinstance(inner, DatasetRef)]
 
 
 def _places(registry: Registry) -> Iterator[tuple[Spot, Reference]]:
