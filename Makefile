@@ -11,7 +11,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow docs versions lock bench-completions bench-dedup clean
+.PHONY: install demo lint format types test test-slow docs versions lock bench-completions bench-limits bench-dedup clean
 
 install: $(INSTALLED)
 
@@ -69,6 +69,9 @@ benchmarks/completions/.venvs/%/.installed: benchmarks/completions/%.txt
 
 bench-completions: $(INSTALLED) $(SDKS) $(PEER_VENVS)
 	$(BIN)/python benchmarks/completions
+
+bench-limits: $(INSTALLED)
+	$(BIN)/python benchmarks/limits.py
 
 bench-dedup: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python benchmarks/dedup.py

@@ -73,7 +73,7 @@ class Limits:
         now = self._loop.time()
         self._answered.add(now)
         if self._pace is not None:
-            self._pace.answered(leave.at)
+            self._pace.answered(leave.at, now)
         elif self._window < self._most and self.in_flight >= self._window:
             self._window += 1  # one more for each reply of a full window: twice as many a round trip
         if self._tokens is not None and tokens is not None:
@@ -85,16 +85,16 @@ class Limits:
         now = self._loop.time()
         answered = self._answered.rate(now)
         # while others are let through, only the rejected one waits as long as the server says
-        closed = self._pace is None or self._pace.flooded
+        closed = self._pace is None or self._pace.shut
         if self._pace is None:
             # half of what was under way went through a round trip before, as far as is known
             self._pace = Pace(max(answered, self._window / 2 / max(0.01, now - leave.at)), now)
             self._window = self._most
         else:
-            self._pace.rejected(answered, leave.at, now)
+            self._pace.rejected(leave.at, now)
         if retry_after and closed:
             until = max(self._closed_until, now + retry_after)
-            self._pace.hold(until - max(self._closed_until, now))
+            self._pace.pause(until - max(self._closed_until, now))
             self._closed_until = until
         self.abandoned(leave)
 
@@ -116,7 +116,7 @@ class Limits:
         if self._tokens is not None:
             self._tokens.take(tokens)
         if self._pace is not None:
-            self._pace.take()
+            self._pace.take(now)
         return Pass(now, tokens)
 
     def _wait(self, now: float) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 _BURST = 0.05
 _BIN = 0.1
@@ -58,120 +57,142 @@ class Meter:
             self._bins.popleft()
 
 
-@dataclass
-class _Count:
-    """Requests answered and turned away."""
-
-    answered: int = 0
-    rejected: int = 0
-
-    @property
-    def all(self) -> int:
-        return self.answered + self.rejected
-
-    @property
-    def share(self) -> float:
-        return self.rejected / max(1, self.all)
+Phase: TypeAlias = Literal["measure", "hold", "probe", "raise", "doubt", "tolerate"]
 
 
 class Pace:
-    """Follows the unknown rate a server allows.
+    """Follows the rate a server allows and does not tell, from what it lets through and what it turns away.
 
-    After a rejection it goes a little below what was let through, then slowly up again as a cubic of the time (Ha, Rhee
-    and Xu, "CUBIC", 2008, for TCP windows); once well above the last limit without a rejection, the limit must have
-    been raised, and it doubles every half second. Below 50 requests a second all this takes as many requests instead.
-
-    Rejections that go on after two such cuts have nothing to do with pace: it goes back to where it was and takes them
-    as they come for a while.
+    While requests are turned away, what is let through is the limit: it is *measured* so. Then the pace *holds* a
+    little below, and *probes* a little above. The server may have saved up what was left unused meanwhile, so only when
+    more than that went through has the limit been raised: then it *raises* the pace in growing steps until the next
+    rejection. Rejections that go on below the limit are *doubted*: if a third less brings no fewer of them, they have
+    nothing to do with pace, and are *tolerated* for a while. Below 50 requests a second all this takes as many requests
+    as it otherwise takes seconds.
     """
 
-    _UNDER = 0.97
-    _CREEP = 0.005
-    _SURE = 2.0
-    _DOUBLE = 0.5
-    _LEAST = 1 / 60
-    _EARLY = 40
-    _SOON = 0.8
+    _UNDER = 0.985
+    _OVER = 0.03
+    _HOLD = 1.5
+    _MEASURE = 0.3
+    _STEP = 0.25
+    _STEPS = (1.05, 1.1, 1.2, 1.4, 2.0)
+    _MORE = 1.01
+    _SAVED = 0.05
+    _DOUBT = 0.7
+    _IN_VAIN = 3
     _TOLERANT = 10.0
-    _IN_VAIN = 4
+    _LEAST = 1 / 60
+    _MOST = 1e6
 
-    def __init__(self, answered: float, now: float) -> None:
-        self._tolerated, self._tolerant_until = 0.0, now
-        self._in_vain, self._sound = 0, 0.0
-        self._from = self._since = self._epoch = now
-        self._unit = 1.0
-        self._go(answered * self._UNDER, now)
-        self._bucket = Bucket(self._from, now)
+    def __init__(self, rate: float, now: float) -> None:
+        self._limit = self._sound = self._rate = max(self._LEAST, rate)
+        self._phase: Phase = "measure"
+        self._since = self._epoch = self._counted = now
+        self._answered = self._rejected = self._step = self._in_vain = 0
+        self._share = self._tolerated = 0.0
+        self._beyond = 0.0
+        self._bucket = Bucket(self._rate, now)
 
-    def answered(self, sent: float) -> None:
-        """Count a reply."""
-        self._add(sent, 1, 0)
+    def answered(self, sent: float, now: float) -> None:
+        """Count a reply to a request `sent` at that time."""
+        if sent >= self._epoch:  # what was sent before the last change says nothing about it
+            self._answered += 1
+            self._judge(now)
 
-    def rejected(self, answered: float, sent: float, now: float) -> None:
-        """Count a rejection; `answered` is how many requests were answered within the last second."""
+    def rejected(self, sent: float, now: float) -> None:
+        """Count a rejection."""
         if sent < self._epoch:
             return
-        self._add(sent, 0, 1)
-        flooded = self.flooded
-        tolerated = now < self._tolerant_until and self._count.share <= self._tolerated
-        if self._count.all < 20 or (now - self._epoch < self._unit and not flooded):
-            if not tolerated:  # too early to judge, but no time to go faster
-                self._from, self._since = self.rate(now), now
-        elif tolerated:
-            self._go(self.rate(now), now, sure=True)
+        self._rejected += 1
+        if self._phase in {"probe", "raise"}:
+            self._in_vain = 0
+            if self._phase == "probe":
+                self._hold(self._limit, now)
+            elif self._step <= 1:  # the limit was taken for a little less than it is
+                self._hold(self._limit * self._MORE, now)
+            else:
+                self._go("measure", self._rate, now)
+        elif self._phase == "hold":
+            self._sound = self._rate if not self._in_vain else self._sound
+            self._in_vain += 1
+            if self._in_vain < self._IN_VAIN:
+                self._go("measure", self._rate, now)
+            else:
+                self._go("doubt", self._limit * self._DOUBT, now)
         else:
-            self._judge(answered, flooded, now)
+            self._judge(now)
 
     @property
-    def flooded(self) -> bool:
-        """Say whether most requests are turned away."""
-        return self._count.all >= 20 and self._count.share > 0.5
+    def shut(self) -> bool:
+        """Say whether nothing at all is let through."""
+        return self._rejected >= 10 and not self._answered
 
     def rate(self, now: float) -> float:
         """Return requests a second."""
-        clean = (now - self._since) / self._unit
-        creeping = min(clean, self._SURE)
-        creep = 1.0 + self._CREEP * creeping * creeping * creeping
-        doublings = min(30.0, max(0.0, (clean - self._SURE) / self._DOUBLE))
-        return self._from * creep * math.exp2(doublings)
+        unit, spent = self._unit, now - self._since
+        if self._phase == "hold" and spent >= self._HOLD * unit:
+            over = max(self._OVER, 3 / self._limit, -self._beyond / self._limit / 4)
+            self._go("probe", self._limit * (1 + min(0.5, over)), now)
+        elif self._phase == "probe" and self._beyond > max(2.0, 0.01 * self._limit):
+            self._step = 0
+            self._go("raise", self._rate, now)
+        elif self._phase in {"raise", "tolerate"} and spent >= self._STEP * unit:
+            self._rate = min(self._MOST, self._rate * self._STEPS[min(self._step, len(self._STEPS) - 1)])
+            self._step += 1
+            self._since = now
+        return self._rate
 
     def wait(self, now: float) -> float:
         """Return the seconds until a request may leave."""
         self._bucket.rate = self.rate(now)
         return self._bucket.wait(now)
 
-    def take(self) -> None:
+    def take(self, now: float) -> None:
         """Count a request that leaves."""
         self._bucket.take(1)
+        saved = max(5.0, self._SAVED * self._limit, -self._beyond)
+        self._beyond = max(-saved, self._beyond - self._limit * (now - self._counted)) + 1
+        self._counted = now
 
-    def hold(self, seconds: float) -> None:
-        """Do not take a silence of `seconds` for room to go faster."""
+    def pause(self, seconds: float) -> None:
+        """Do not take a silence of `seconds` for room to go faster: the server may have saved up a second's requests."""
         self._since += seconds
+        self._counted += seconds
+        self._beyond = max(min(self._beyond, -self._limit), self._beyond - self._limit * seconds)
 
-    def _add(self, sent: float, answered: int, rejected: int) -> None:
-        """Count an outcome; those of requests `sent` before the last change say nothing about it."""
-        if sent >= self._epoch:
-            if self._count.all < self._EARLY or sent < self._epoch + self._SOON * self._unit:
-                self._early += rejected
-            self._count.answered += answered
-            self._count.rejected += rejected
+    @property
+    def _unit(self) -> float:
+        return min(20.0, max(1.0, 50 / self._limit))
 
-    def _judge(self, answered: float, flooded: bool, now: float) -> None:
-        rate, share = self.rate(now), self._count.share
-        if self._in_vain == 0:
-            self._sound = rate
-        self._in_vain = self._in_vain + 1 if self._early and not flooded else 0
-        if self._in_vain >= self._IN_VAIN:
-            self._in_vain, self._tolerated, self._tolerant_until = 0, 1.5 * share + 0.02, now + self._TOLERANT
-            self._go(self._sound, now, sure=True)
-        elif self._in_vain > 1:
-            self._go(self._from, now, self._unit)
-        else:
-            through = min(rate * max(0.25, 1 - share), answered) if answered >= 1 else rate / 2
-            self._go(through * self._UNDER, now, 1.0 if flooded else min(20.0, max(1.0, 50 / through)))
+    def _judge(self, now: float) -> None:
+        seen = self._answered + self._rejected
+        share = self._rejected / seen
+        if self._phase == "measure":
+            if seen >= 25 and (self._rejected >= 8 or now - self._since >= self._MEASURE * self._unit):
+                self._share = share
+                self._hold(self._rate * max(1, self._answered) / seen, now)
+        elif self._phase == "doubt":
+            if seen >= min(200, max(40, 4 / max(0.01, self._share))):
+                self._in_vain = 0
+                if share > self._share / 2:
+                    self._tolerated, self._step = 1.5 * share + 0.02, len(self._STEPS)
+                    self._go("tolerate", self._sound, now)
+                else:
+                    self._hold(self._limit, now)
+        elif self._phase == "tolerate":
+            if seen >= 20 and share > self._tolerated:
+                self._go("measure", self._rate, now)
+            elif now - self._epoch > self._TOLERANT:
+                self._hold(self._rate, now)
 
-    def _go(self, rate: float, now: float, unit: float = 1.0, *, sure: bool = False) -> None:
-        """Start from `rate` and count anew; `unit` is how many seconds a second of the growth takes."""
-        self._from, self._unit, self._epoch = max(self._LEAST, rate), unit, now
-        self._since = now - self._SURE * unit if sure else now
-        self._count, self._early = _Count(), 0
+    def _hold(self, limit: float, now: float) -> None:
+        self._limit = max(self._LEAST, limit)
+        self._beyond, self._counted = 0.0, now  # the server has nothing saved up: it has just turned one away
+        self._go("hold", self._limit * self._UNDER, now)
+
+    def _go(self, phase: Phase, rate: float, now: float) -> None:
+        """Enter a phase and count anew."""
+        self._phase, self._rate = phase, max(self._LEAST, rate)
+        self._since = self._epoch = now
+        self._answered = self._rejected = 0

@@ -160,22 +160,6 @@ async def test_a_canary_key_is_in_no_file_and_no_error(remote: Remote, tmp_path:
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
 
-async def test_a_rate_limited_server_is_kept_busy_and_seldom_asked_in_vain(tmp_path: Path) -> None:
-    remote = Remote("--rate", "150")
-    try:
-        with Ledger(tmp_path) as ledger:
-            ask = engine(remote.url, ledger, Retries())
-            began = time.monotonic()
-            replies = await ask_many(ask, "gpt", 1200)
-            seconds = time.monotonic() - began
-            await ask.aclose()
-        assert replies == [f"question {number}" for number in range(1200)]
-        assert seconds < 1200 / 150 * 1.6
-        assert remote.counts()["rejected"] < 1200 * 0.15
-    finally:
-        remote.stop()
-
-
 def test_killed_and_run_again_nothing_answered_is_asked_again(remote: Remote, tmp_path: Path) -> None:
     command = [sys.executable, "-c", RUN, f"{remote.url}/v1", str(tmp_path / "ledger"), "600"]
     draw = random.Random(5)
