@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bezoar_core.draw import KeyedDraw
 from bezoar_core.interfaces import Scheme
-from bezoar_core.records import Completion, Dropped, Kept, Message, Row, Sampling
+from bezoar_core.records import Completion, Dropped, Kept, Message, Request, Row, Sampling
 from bezoar_core.testing import ScriptedAsk
 from bezoar_core.types import ModelRef
 
@@ -18,14 +18,11 @@ _DEFAULT = Sampling()
 
 
 @dataclass
-class ScrambledAsk:
-    """Lets every request wait for a random number of turns of the event loop before it is answered."""
+class HeldAsk:
+    """Lets every request wait for `hold` before its reply is given."""
 
     ask: ScriptedAsk
-    seed: int
-
-    def __post_init__(self) -> None:
-        self.dice = random.Random(self.seed)
+    hold: Callable[[Request], Awaitable[None]]
 
     async def __call__(
         self,
@@ -39,9 +36,7 @@ class ScrambledAsk:
         choices: Sequence[str] = (),
         sample: int = 0,
     ) -> Completion:
-        for _ in range(self.dice.randrange(40)):
-            await asyncio.sleep(0)
-        return await self.ask(
+        reply = await self.ask(
             model,
             messages,
             sampling=sampling,
@@ -51,6 +46,21 @@ class ScrambledAsk:
             choices=choices,
             sample=sample,
         )
+        await self.hold(Request(messages=tuple(messages), sample=sample))
+        return reply
+
+
+class ScrambledAsk(HeldAsk):
+    """Lets every request wait for a random number of turns of the event loop before its reply is given."""
+
+    def __init__(self, ask: ScriptedAsk, seed: int) -> None:
+        dice = random.Random(seed)
+
+        async def hold(request: Request) -> None:
+            for _ in range(dice.randrange(40)):
+                await asyncio.sleep(0)
+
+        super().__init__(ask, hold)
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Made:
         return [one.row for one in self.dropped if one.reason == reason]
 
 
-async def run_scheme(scheme: Scheme, seeds: Sequence[Row], ask: ScriptedAsk | ScrambledAsk, seed: int = 42) -> Made:
+async def run_scheme(scheme: Scheme, seeds: Sequence[Row], ask: ScriptedAsk | HeldAsk, seed: int = 42) -> Made:
     kept: list[Row] = []
     dropped: list[Dropped] = []
     async for outcome in scheme.generate(seeds, ask, KeyedDraw(seed), lambda: max(0, scheme.count - len(kept))):

@@ -230,10 +230,11 @@ def test_no_heldout_reply_is_a_seed_reply() -> None:
 
 
 def test_topics_are_short_titles_without_repetition() -> None:
-    topics = (EXAMPLES / "topics.txt").read_text(encoding="utf-8").splitlines()
-    assert len(topics) >= 60
+    header, *topics = (EXAMPLES / "topics.csv").read_text(encoding="utf-8").splitlines()
+    assert header == "topic" and len(topics) == 480
     assert len({topic.lower() for topic in topics}) == len(topics)
     assert all(topic == topic.strip() and 1 <= len(topic.split()) <= 4 for topic in topics)
+    assert not any(set(topic) & set(',"') for topic in topics)
 
 
 # The two tasks: answers are found again from the text of the item alone.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from dataclasses import replace
 
 import pytest
-from scheme_runs import ScrambledAsk, run_scheme
+from scheme_runs import HeldAsk, ScrambledAsk, run_scheme
 
 from bezoar_core.errors import BezoarError, BudgetSpent, RequestFailed
 from bezoar_core.records import REQUEST_FAILED, Completion, Request
@@ -77,6 +78,8 @@ async def test_every_member_evolves_once_a_round_from_where_it_got_to() -> None:
         "evolution_strategy",
         "in-depth-evolving_operation",
         "epoch",
+        "seed_index",
+        "parent_epoch",
     }
     assert [row["category"] for row in first[:4]] == list(CATEGORIES), "the categories take turns"
 
@@ -96,6 +99,51 @@ async def test_strategy_and_operation_are_drawn_once_a_category_and_round() -> N
     assert 50 < strategies["in-breadth"] < 110
     assert operations == {"add_constraints", "deepen", "concretise", "increase_reasoning"}
     assert {operation for strategy, operation in drawn.values() if strategy == "in-breadth"} == {""}
+
+
+async def test_strategy_and_operation_can_be_drawn_for_each_item() -> None:
+    every = ("add_constraints", "deepen", "concretise", "increase_reasoning", "complicate_input")
+    made = await run_scheme(replace(ALL, rounds=40, operations=every, draw="item"), ROWS, teacher())
+    drawn = Counter(row["in-depth-evolving_operation"] for row in made.kept)
+    assert set(drawn) == {*every, ""} and min(drawn.values()) > 50, "a sixth of 480 each"
+    in_a_round = {row["in-depth-evolving_operation"] for row in made.kept if row["epoch"] == 1}
+    of_a_category = {
+        row["in-depth-evolving_operation"] for row in made.kept if (row["epoch"], row["category"]) == (1, "open_qa")
+    }
+    assert len(in_a_round) > 2 and len(of_a_category) > 1
+
+
+async def test_a_row_names_its_seed_and_the_round_it_was_evolved_from() -> None:
+    ask = teacher({"Ask about thing 2 (harder).": "No tag.", "Ask about thing 1.": "No tag."})
+    rows = [
+        {"instruction": "", "context": "", "category": "open_qa"},
+        *({**row, "category": "open_qa"} for row in ROWS[:4]),
+    ]
+    made = await run_scheme(replace(ALL, rounds=3), rows, ask)
+    texts = {(row["seed_index"], row["epoch"]): str(row["instruction"]) for row in made.kept}
+    assert {row["parent_epoch"] for row in made.kept if row["seed_index"] == 1} == {0, 1, 2}
+    assert [(r["epoch"], r["parent_epoch"]) for r in made.kept if r["seed_index"] == 3] == [(1, 0)]
+    assert [(r["epoch"], r["parent_epoch"]) for r in made.because("no_tag") if r["seed_index"] == 3] == [(2, 1), (3, 1)]
+    assert [r["epoch"] for r in made.because("no_tag") if r["seed_index"] == 2] == [1, 2, 3]
+    for row in made.kept:
+        number, parent = row["seed_index"], row["parent_epoch"]
+        assert isinstance(number, int)
+        before = texts[number, parent] if parent else str(rows[number]["instruction"])
+        assert row["instruction"] == f"{before.removesuffix('.')} (harder)."
+
+
+async def test_a_slow_reply_holds_back_no_other_member() -> None:
+    last = asyncio.Event()
+
+    async def hold(request: Request) -> None:
+        if is_evolution(request) and given(request) == "Ask about thing 0.":
+            await asyncio.wait_for(last.wait(), 5)
+        elif content(request) == f"Ask about thing 1{' (harder)' * 3}.":
+            last.set()
+
+    made = await run_scheme(replace(ALL, rounds=3), ROWS, HeldAsk(teacher(), hold))
+    assert len(made.kept) == 36
+    assert made == await run_scheme(replace(ALL, rounds=3), ROWS, teacher())
 
 
 async def test_every_prompt_is_used_filled_and_leaves_no_word_in_a_row() -> None:
@@ -161,7 +209,7 @@ async def test_nothing_is_dropped_without_its_reason() -> None:
         "no_tag": 1,
         "unclosed_tag": 1,
         "truncated": 2,
-        "refused": 1,
+        "filtered": 1,
         "empty": 1,
         "too_short": 1,
         "too_long": 1,
@@ -203,7 +251,18 @@ async def test_a_member_that_fails_stays_as_it_was_and_is_tried_again() -> None:
     assert tries == [1, 2, 3], "each try is a draw of its own"
 
 
-async def test_a_duplicate_does_not_enter_the_pool() -> None:
+async def test_a_text_that_another_member_got_to_first_drops_the_row_alone() -> None:
+    ask = teacher({f"Ask about thing {n}.": "<prompt>Ask about nothing.</prompt>" for n in range(2)})
+    made = await run_scheme(replace(ALL, rounds=2), ROWS[:2], ask)
+    assert [row["instruction"] for row in made.because("duplicate")] == [
+        "Ask about nothing.",
+        "Ask about nothing (harder).",
+    ]
+    assert [row["parent_epoch"] for row in made.because("duplicate")] == [0, 1]
+    assert len(made.kept) == 2
+
+
+async def test_a_seed_does_not_enter_the_pool_again() -> None:
     ask = teacher({"Ask about thing 1.": "<prompt>Ask about thing 0.</prompt>"})
     made = await run_scheme(replace(ALL, rounds=2), ROWS[:2], ask)
     assert made.reasons == {"duplicate": 2}
@@ -229,6 +288,15 @@ async def test_a_duplicate_does_not_enter_the_pool() -> None:
 )
 def test_not_equal_is_looked_for_before_equal(reply: str, equal: bool | None) -> None:
     assert read_equality(reply) is equal
+
+
+async def test_a_refusal_to_compare_is_no_verdict() -> None:
+    refused = Completion(text="I cannot call them equal.", finish="refused")
+    ask = teacher(
+        equal={"Ask about thing 0 (harder).": [refused, Completion(text="Equal", finish="filtered"), "Not Equal"]}
+    )
+    made = await run_scheme(replace(ALL, rounds=1), ROWS[:1], ask)
+    assert len(made.kept) == 1
 
 
 async def test_another_model_may_compare() -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from scheme_runs import ScrambledAsk, run_scheme
+from scheme_runs import HeldAsk, ScrambledAsk, run_scheme
 
 from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed
-from bezoar_core.records import REQUEST_FAILED, Completion, Request
+from bezoar_core.records import REQUEST_FAILED, Completion, Request, Row
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import DatasetRef, ModelRef
 from bezoar_plugins.schemes.lamini import ANSWER, SIMILAR, TOPICAL, LaMini
@@ -21,6 +22,13 @@ ROWS = [
     {"instruction": "Write a rhyme about rain.", "context": "", "response": "x", "category": "creative_writing"},
     {"instruction": "List uses of old jars.", "context": "", "response": "x", "category": "brainstorming"},
 ]
+
+
+MANY = LaMini(teacher=TEACHER, seeds=SEEDS, count=100)
+
+
+def titles(*topics: str, column: str = "topic") -> DatasetRef:
+    return DatasetRef("topics", lambda: [{column: topic} for topic in topics])
 
 
 def is_answer(request: Request) -> bool:
@@ -85,7 +93,7 @@ async def test_a_reply_continues_the_prefill_one_at_a_time() -> None:
     assert LaMini(teacher=TEACHER, seeds=SEEDS, count=2).needs() == {TEACHER: frozenset()}
 
 
-async def test_nothing_is_dropped_without_its_reason(tmp_path: Path) -> None:
+async def test_nothing_is_dropped_without_its_reason() -> None:
     bad = [
         {"instruction": "  ", "context": "a context without a question"},
         {"instruction": "word " * 2000, "context": ""},
@@ -123,7 +131,8 @@ async def test_nothing_is_dropped_without_its_reason(tmp_path: Path) -> None:
         "no_tag": 1,
         "unclosed_tag": 1,
         "truncated": 2,
-        "refused": 2,
+        "refused": 1,
+        "filtered": 1,
         "empty": 1,
         "too_short": 1,
         "too_long": 1,
@@ -138,6 +147,52 @@ async def test_nothing_is_dropped_without_its_reason(tmp_path: Path) -> None:
     assert {one.detail for one in made.dropped if one.reason == REQUEST_FAILED} == {"the server is gone", "too long"}
 
 
+async def test_near_duplicates_of_seeds_and_of_one_another_cost_no_answer() -> None:
+    seed: Row = {"instruction": "Describe how a wooden bridge over a small river is built, step by step, for a child."}
+    replies: list[Reply] = [
+        "<example>Describe how a wooden bridge over a small river is built, step by step, for an adult.</example>"
+        "<example>List nine birds that winter in the north and say what each of them eats there.</example>",
+        "<example>List ten birds that winter in the north and say what each of them eats there.</example>"
+        "<example>List the tools that a baker needs.</example>",
+    ]
+    scheme = replace(MANY, ask_for=2, max_tasks=2)
+    ask = teacher(*replies)
+    made = await run_scheme(scheme, [seed], ask)
+    assert [(one.reason, one.detail) for one in made.dropped] == [
+        ("near_duplicate", "0.78 of seed 0"),
+        ("near_duplicate", "0.76 of instruction 0"),
+    ]
+    assert len(made.kept) == 2 and len(ask.requests) == 4
+    every = await run_scheme(replace(scheme, near_duplicate=None), [seed], teacher(*replies))
+    assert len(every.kept) == 4
+
+
+async def test_a_slow_reply_holds_back_no_answer_to_those_before_it() -> None:
+    answered = asyncio.Event()
+
+    async def hold(request: Request) -> None:
+        if is_answer(request):
+            answered.set()
+        elif request.sample == 1:
+            await asyncio.wait_for(answered.wait(), 5)
+
+    made = await run_scheme(replace(MANY, count=2, ask_for=1), ROWS, HeldAsk(teacher(), hold))
+    assert len(made.kept) == 2
+
+
+async def test_a_file_without_topics_is_said_to_be_one() -> None:
+    with pytest.raises(BezoarError, match="`topics` has no topic"):
+        await run_scheme(replace(MANY, topics=titles(" ")), ROWS, teacher())
+    with pytest.raises(DataError, match="row has no column `topic`"):
+        await run_scheme(replace(MANY, topics=titles("Salt", column="title")), ROWS, teacher())
+    made = await run_scheme(
+        replace(MANY, count=4, topics=titles("Salt", column="title"), topic_column="title", topic_share=1.0),
+        ROWS,
+        teacher(),
+    )
+    assert {row["source"] for row in made.kept} == {"topic-guided"}
+
+
 async def test_cut_answers_can_be_kept() -> None:
     answers: dict[str, Reply] = {"Go on for ever.": Completion(text="and on and", finish="length")}
     scheme = LaMini(teacher=TEACHER, seeds=SEEDS, count=1, keep_truncated=True)
@@ -145,11 +200,10 @@ async def test_cut_answers_can_be_kept() -> None:
     assert [row["response"] for row in made.kept] == ["and on and"]
 
 
-async def test_topics_guide_the_share_that_was_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "topics.txt"
-    path.write_text("Bridges\n\nSalt\n Moss \nTides\n", encoding="utf-8")
+async def test_topics_guide_the_share_that_was_asked_for() -> None:
     ask = teacher()
-    scheme = LaMini(teacher=TEACHER, seeds=SEEDS, count=40, ask_for=1, topics=str(path), topic_share=0.5)
+    topics = titles("Bridges", "", "Salt", " Moss ", "Tides", "Salt")
+    scheme = replace(MANY, count=40, ask_for=1, topics=topics, topic_share=0.5)
     made = await run_scheme(scheme, ROWS, ask)
     sources = [row["source"] for row in made.kept]
     assert 10 < sources.count("topic-guided") < 30 and set(sources) == {"topic-guided", "example-guided"}
@@ -208,21 +262,10 @@ async def test_a_spent_budget_is_not_swallowed() -> None:
         await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=1), ROWS, ScriptedAsk(answer))
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-async def test_topics_that_are_no_text_are_a_fault_of_the_data(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "topics.txt"
-    path.mkdir() if content is None else path.write_bytes(content)
-    with pytest.raises(DataError, match=r"topics\.txt: `topics` cannot be read"):
-        await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=1, topics=str(path)), ROWS, teacher())
-
-
-async def test_prompts_are_filled_and_none_of_their_words_is_in_a_row(tmp_path: Path) -> None:
-    path = tmp_path / "topics.txt"
-    path.write_text("Bridges\nSalt\n{{examples}}\n", encoding="utf-8")
+async def test_prompts_are_filled_and_none_of_their_words_is_in_a_row() -> None:
     ask = teacher()
-    made = await run_scheme(
-        LaMini(teacher=TEACHER, seeds=SEEDS, count=30, ask_for=1, topics=str(path), topics_per_prompt=1), ROWS, ask
-    )
+    topics = titles("Bridges", "Salt", "{{examples}}")
+    made = await run_scheme(replace(MANY, count=30, ask_for=1, topics=topics, topics_per_prompt=1), ROWS, ask)
     for prompt in (SIMILAR, TOPICAL, ANSWER):
         form = re.sub(r"\\{\\{\w+\\}\\}", "(.+)", re.escape(prompt.text))
         assert any(re.fullmatch(form, r.messages[0].content, re.DOTALL) for _, r in ask.requests), prompt.path

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 from scheme_runs import ScrambledAsk, run_scheme
 
+from bezoar_core.draw import KeyedDraw
 from bezoar_core.errors import BezoarError, BudgetSpent, RequestFailed
-from bezoar_core.records import REQUEST_FAILED, Completion, Request, Row
+from bezoar_core.records import REQUEST_FAILED, Completion, Dropped, Request, Row
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import DatasetRef, ModelRef
 from bezoar_plugins.schemes.orca import (
@@ -19,6 +23,7 @@ from bezoar_plugins.schemes.orca import (
     Orca,
     allowed_messages,
     is_multiple_choice,
+    mixed,
     system_messages,
 )
 
@@ -155,7 +160,10 @@ async def test_nothing_is_dropped_without_its_reason() -> None:
         "too_short": 1,
         REQUEST_FAILED: 1,
     }
-    assert made.because("unknown_task_source") == [rows[5]]
+    unknown = {"original_index": 5, "dataset_source": "", **rows[5]}
+    assert made.because("unknown_task_source") == [{k: v for k, v in unknown.items() if k != "targets"}]
+    (long,) = made.because("seed_too_long")
+    assert long["original_index"] == 2 and long["inputs"] == ("word " * 20)[:100] + "..."
 
 
 async def test_cut_replies_and_few_shot_templates_can_be_kept() -> None:
@@ -174,6 +182,64 @@ async def test_sub_collections_are_mixed_by_their_shares() -> None:
     assert Counter(kept["task_source"] for kept in mixed.kept) == {"CoT": 2, "NIv2": 4, "P3": 8, "Flan2021": 2}
     indices = [kept["original_index"] for kept in even.kept if kept["task_source"] == "CoT"]
     assert indices != sorted(indices, key=int), "within a sub-collection the order is drawn"
+
+
+def test_a_mix_holds_the_shares_as_far_as_each_goes() -> None:
+    rows = {name: [{"n": n} for n in range(size)] for name, size in {"cot": 3, "niv2": 30, "t0": 30}.items()}
+    mix = [(collection, row["n"]) for collection, row in mixed(rows, {"niv2": 2.0})]
+    assert [name for name, _ in mix[:8]] == ["niv2", "cot", "niv2", "t0"] * 2
+    for name, sample in rows.items():
+        assert [n for collection, n in mix if collection == name] == list(range(len(sample)))
+    assert Counter(name for name, _ in mix[12:]) == {"niv2": 24, "t0": 27}
+
+
+async def test_a_sample_is_drawn_from_the_whole_of_a_collection_in_one_pass() -> None:
+    passes: list[int] = []
+
+    class Once(Sequence[Row]):
+        def __iter__(self) -> Iterator[Row]:
+            passes.append(1)
+            return (row(n, ("CoT", "NIv2", "P3", "Flan2021")[n % 4]) for n in range(8000))
+
+        def __len__(self) -> int:
+            return 8000
+
+        def __getitem__(self, at: object) -> NoReturn:
+            raise TypeError
+
+    scheme = replace(ALL, count=400)
+    made = await run_scheme(scheme, Once(), ScriptedAsk(explain))
+    assert passes == [1]
+    places = [int(str(kept["original_index"])) for kept in made.kept]
+    assert len(set(places)) == 400 and 3600 < sum(places) / 400 < 4400
+    assert places != sorted(places)
+    assert made == await run_scheme(scheme, Once(), ScriptedAsk(explain))
+    assert made != await run_scheme(scheme, Once(), ScriptedAsk(explain), seed=7)
+
+
+async def test_memory_does_not_grow_with_the_seeds() -> None:
+    class Mirror(list[Row]):
+        def __iter__(self) -> Iterator[Row]:
+            padding = "of all the words there are " * 30
+            for n in range(20_000):
+                yield row(n, ("CoT", "NIv2")[n > 10_000], f"{n} {padding}", ("zs_opt", "fs_opt")[n % 2])
+
+    asked, peak, unfit = [], 0, 0
+
+    def answer(request: Request) -> Reply:
+        asked.append(request.messages[-1].content[:5])
+        return "So it is."
+
+    scheme = replace(ALL, count=20)
+    tracemalloc.start()
+    try:
+        async for outcome in scheme.generate(Mirror(), ScriptedAsk(answer), KeyedDraw(1), lambda: 20 - len(asked)):
+            unfit += isinstance(outcome, Dropped)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert unfit == 10_000 and len(asked) >= 20
+    assert peak < 1_000_000, "of 17 MB of seeds"
 
 
 async def test_the_prefill_is_part_of_the_reply() -> None:
@@ -219,11 +285,11 @@ async def test_a_spent_budget_is_not_swallowed() -> None:
 
 
 def test_the_forecast_is_bounded_by_rows_and_limit() -> None:
-    forecast = replace(ALL, count=8).forecast(40)
-    assert forecast is not None and forecast.requests == (8, 40)
+    forecast = replace(ALL, count=8).forecast(20)
+    assert forecast is not None and forecast.requests == (8, 20)
     limited = replace(ALL, count=8, max_tasks=20).forecast(None)
     assert limited is not None and limited.requests == (8, 20)
-    assert ALL.forecast(None) is None
+    assert ALL.forecast(None).requests == ALL.forecast(10**9).requests == (1000, 4000)
 
 
 def test_the_names_of_the_mirrors_are_known() -> None:

@@ -8,7 +8,7 @@ from bezoar_core.prompts import Prompt
 from bezoar_core.records import Completion, FinishReason
 from bezoar_plugins.schemes.dolly import dolly_text, token_count
 from bezoar_plugins.schemes.features import features
-from bezoar_plugins.schemes.flaws import contains, gist, leaks, reply_flaw, seed_flaw, text_flaw
+from bezoar_plugins.schemes.flaws import contains, gist, gist_hash, leaks, reply_flaw, seed_flaw, text_flaw
 from bezoar_plugins.schemes.stop_words import is_contentless
 from bezoar_plugins.schemes.tagged import Tagged, tagged
 
@@ -50,7 +50,7 @@ def test_a_context_follows_after_a_blank_line() -> None:
 
 def test_seeds_are_empty_or_too_long_or_fit() -> None:
     assert seed_flaw("", 10) == "empty_seed"
-    assert seed_flaw("a b c d", 4) is None
+    assert seed_flaw("a b c d", 4) is None and seed_flaw("a, b", 4) is None
     assert seed_flaw("a b c d e", 4) == "seed_too_long"
     assert token_count("\u65e5" * 8) == 6 and token_count("Well, no!") == 4
 
@@ -65,7 +65,7 @@ def test_texts_have_one_flaw_or_none() -> None:
 
 def test_replies_have_one_flaw_or_none() -> None:
     assert reply_flaw(Completion(text="I won't", finish="refused"), keep_truncated=True) == "refused"
-    assert reply_flaw(Completion(text="", finish="filtered"), keep_truncated=True) == "refused"
+    assert reply_flaw(Completion(text="", finish="filtered"), keep_truncated=True) == "filtered"
     assert reply_flaw(Completion(text="a", finish="length"), keep_truncated=False) == "truncated"
     assert reply_flaw(Completion(text="a", finish="length"), keep_truncated=True) is None
     assert reply_flaw(Completion(text=" \n"), keep_truncated=False) == "empty_response"
@@ -75,6 +75,8 @@ def test_replies_have_one_flaw_or_none() -> None:
 def test_texts_are_compared_by_their_words() -> None:
     assert gist("  What IS it? ") == gist("what is it") == "what is it"
     assert gist("?!") == "?!"
+    assert gist_hash("  What IS it? ") == gist_hash("what is it") != gist_hash("what it is")
+    assert gist_hash("what is it") == 7677075733594816571, "the same in every process"
     assert contains("Say: what is it?", "What is it") and not contains("what isn", "what is")
     assert not contains("what is it", "")
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import islice
 from typing import ClassVar, Literal
 
 from bezoar_core.errors import BezoarError, RequestFailed
@@ -17,7 +18,17 @@ from bezoar_core.records import REQUEST_FAILED, Completion, Dropped, Feature, Fo
 from bezoar_core.types import DatasetRef, Fraction, ModelRef, NonNegativeFloat, NonNegativeInt, PositiveInt
 from bezoar_plugins.schemes.dolly import cell, dolly_text
 from bezoar_plugins.schemes.features import features
-from bezoar_plugins.schemes.flaws import contains, gist, has_marker, leaks, reply_flaw, seed_flaw, text_flaw, words
+from bezoar_plugins.schemes.flaws import (
+    contains,
+    gist_hash,
+    has_marker,
+    leaks,
+    refusal,
+    reply_flaw,
+    seed_flaw,
+    text_flaw,
+    words,
+)
 from bezoar_plugins.schemes.stop_words import is_contentless
 from bezoar_plugins.schemes.tagged import tagged
 
@@ -36,13 +47,14 @@ _APOLOGY_WORDS = 80
 _TAGS = ("<prompt>", "</prompt>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
-    """One item of the pool: the seed's number, its category and the text as evolved so far."""
+    """One item of the pool: the seed's number, its category, the text as evolved so far and the round that made it."""
 
     number: int
     category: str
     text: str
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class _Evolution:
             "evolution_strategy": "in-depth" if self.operation else "in-breadth",
             "in-depth-evolving_operation": self.operation,
             "epoch": self.epoch,
+            "seed_index": self.member.number,
+            "parent_epoch": self.member.epoch,
         }
 
 
@@ -72,13 +86,17 @@ class EvolInstruct:
     After WizardLM (arXiv 2304.12244), as OpenBezoar (arXiv 2404.12195) runs it over dolly: the context follows the
     instruction after a blank line, seeds are capped at 1,024 tokens, strategy and operation are drawn once per category
     and round, and the question whether a prompt gained anything is asked again where the reply cannot be read. An item
-    that fails stays in the pool unchanged. WizardLM draws evenly from five operations in depth and one in breadth:
-    `breadth_share` is that sixth, and `complicate_input`, which OpenBezoar leaves out, can be named. Ours: the new
-    prompt comes between tags, and duplicates, overlong and truncated texts are dropped.
+    that fails stays in the pool unchanged. WizardLM draws evenly from five operations in depth and one in breadth, for
+    each item anew (`draw: item`): `breadth_share` is that sixth, and `complicate_input`, which OpenBezoar leaves out,
+    can be named. Ours: the new prompt comes between tags, and duplicates, overlong and truncated texts are dropped. A
+    member waits for its own rounds only; that another got to the same text drops its row but does not hold it back.
+
+    A row's lineage: `seed_index` is the seed's number, from 0; `epoch` the round; `parent_epoch` the round whose text
+    was evolved, 0 for the seed itself.
     """
 
     name: ClassVar[str] = "evol-instruct"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     prompts: ClassVar[tuple[Prompt, ...]] = (*PROMPTS.values(), EQUALITY)
     columns: ClassVar[frozenset[str]] = frozenset({"instruction", "context", "category"})
 
@@ -95,7 +113,9 @@ class EvolInstruct:
     operations: tuple[Operation, ...] = ("add_constraints", "deepen", "concretise", "increase_reasoning")
     """What evolving in depth may do."""
     breadth_share: Fraction = 1 / 6
-    """How often a category evolves in breadth in a round."""
+    """How often is evolved in breadth; in depth else."""
+    draw: Literal["category", "item"] = "category"
+    """What strategy and operation are drawn for in a round: each category (OpenBezoar), or each item (WizardLM)."""
     max_tasks: PositiveInt | None = None
     """At most so many evolutions; every member in every round where none is given."""
     seed_tokens: PositiveInt = 1024
@@ -160,6 +180,8 @@ class EvolInstruct:
 
     async def generate(self, seeds: Iterable[Row], ask: Ask, draw: Draw, want: Want) -> AsyncIterator[Kept | Dropped]:
         """Yield unfit seeds, then one outcome a member and round."""
+        import asyncio  # late: `bezoar --help` has no use for it
+
         members: list[_Member] = []
         for number, row in enumerate(seeds):
             text = dolly_text(row)
@@ -170,22 +192,31 @@ class EvolInstruct:
         if not members:
             raise BezoarError("no seed can be used", tip="`seed_tokens` may be too low, or every instruction empty")
         pool = self._pool(members, draw)
-        known = {gist(member.text) for member in pool}
-        limit = self.max_tasks or self.rounds * len(pool)
-        for epoch in range(1, self.rounds + 1):
-            work = [_Evolution(one, epoch, self._operation(one.category, epoch, draw)) for one in pool[:limit]]
-            limit -= len(work)
-            place = 0
-            async for outcome in in_order(partial(self._evolve, ask, draw), work, want, failed=_lost):
+        known = {gist_hash(member.text) for member in pool}
+        seeded = frozenset(known)
+        turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+        async def evolve(place_and_epoch: tuple[int, int]) -> Kept | Dropped:
+            """Evolve a member after its earlier rounds: a lock is given in the order it was asked for."""
+            place, epoch = place_and_epoch
+            async with turns[place]:
+                one = _Evolution(pool[place], epoch, self._operation(pool[place], epoch, draw))
+                try:
+                    outcome = await self._evolve(ask, draw, one, seeded)
+                except RequestFailed as error:
+                    return Dropped(one.row(), REQUEST_FAILED, str(error))
                 if isinstance(outcome, Kept):
-                    instruction = str(outcome.row["instruction"])
-                    if gist(instruction) in known:
-                        outcome = Dropped(outcome.row, "duplicate")
-                    else:
-                        known.add(gist(instruction))
-                        pool[place] = replace(pool[place], text=instruction)
-                place += 1
-                yield outcome
+                    pool[place] = replace(one.member, text=str(outcome.row["instruction"]), epoch=epoch)
+                return outcome
+
+        every = ((place, epoch) for epoch in range(1, self.rounds + 1) for place in range(len(pool)))
+        async for outcome in in_order(evolve, islice(every, self.max_tasks), want):
+            if isinstance(outcome, Kept):
+                key = gist_hash(str(outcome.row["instruction"]))
+                if key in known:
+                    outcome = Dropped(outcome.row, "duplicate")
+                known.add(key)
+            yield outcome
 
     def _pool(self, members: Sequence[_Member], draw: Draw) -> list[_Member]:
         """Return the members that take part, the categories by turns, so that a scheme that stops early has of each."""
@@ -197,11 +228,11 @@ class EvolInstruct:
         turns = [(turn, group[turn]) for group in groups.values() for turn in range(len(group[: self.per_category]))]
         return [member for _, member in sorted(turns, key=lambda pair: pair[0])]
 
-    def _operation(self, category: str, epoch: int, draw: Draw) -> str:
-        dice = draw("operation", category, epoch)
+    def _operation(self, member: _Member, epoch: int, draw: Draw) -> str:
+        dice = draw("operation", member.number if self.draw == "item" else member.category, epoch)
         return "" if not self.operations or dice.random() < self.breadth_share else dice.choice(self.operations)
 
-    async def _evolve(self, ask: Ask, draw: Draw, one: _Evolution) -> Kept | Dropped:
+    async def _evolve(self, ask: Ask, draw: Draw, one: _Evolution, seeded: frozenset[int]) -> Kept | Dropped:
         reply = await ask(
             self.teacher,
             [Message("user", PROMPTS[one.operation or "breadth"].fill(instruction=one.member.text))],
@@ -216,14 +247,16 @@ class EvolInstruct:
             sample=one.epoch,
         )
         text, flaw = self._read(one, reply)
+        if flaw is None and gist_hash(text) in seeded:
+            flaw = "duplicate"
         flaw = flaw or await self._gain_flaw(ask, draw, one, text)
         if flaw:
             return Dropped(one.row(text), flaw)
         return await self._answer(ask, draw, one, text)
 
     def _read(self, one: _Evolution, reply: Completion) -> tuple[str, str | None]:
-        if reply.finish in ("refused", "filtered"):
-            return reply.text, "refused"
+        if flaw := refusal(reply):
+            return reply.text, flaw
         found = tagged(reply, "prompt", prefill=self.prefill, stop=self.stop)
         if not found:
             return reply.text, "no_tag"
@@ -250,7 +283,7 @@ class EvolInstruct:
                 prefill=self.equality_prefill,
                 sample=attempt,
             )
-            equal = read_equality(reply.text)
+            equal = None if refusal(reply) else read_equality(reply.text)
             if equal is not None:
                 return "equal" if equal else None
         return "equality_unread"
@@ -287,10 +320,6 @@ def read_equality(reply: str) -> bool | None:
     if _NOT_EQUAL.search(reply):
         return False
     return True if _EQUAL.search(reply) else None
-
-
-def _lost(one: _Evolution, error: RequestFailed) -> Kept | Dropped:
-    return Dropped(one.row(), REQUEST_FAILED, str(error))
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -25,6 +26,11 @@ def gist(text: str) -> str:
     return " ".join(words(text)) or " ".join(text.split())
 
 
+def gist_hash(text: str) -> int:
+    """Return 64 bits of the gist, the same in every process: what is kept of a text to know it again."""
+    return int.from_bytes(hashlib.blake2b(gist(text).encode(), digest_size=8).digest(), "big")
+
+
 def contains(text: str, part: str) -> bool:
     """Tell whether `part` stands in `text`, whatever the case, spacing and punctuation."""
     return f" {gist(part)} " in f" {gist(text)} "
@@ -34,6 +40,8 @@ def seed_flaw(text: str, most_tokens: int) -> str | None:
     """Return `empty_seed`, `seed_too_long` or None."""
     if not text:
         return "empty_seed"
+    if len(text.encode()) <= most_tokens:  # no token is shorter than a byte: spares the count
+        return None
     return "seed_too_long" if token_count(text) > most_tokens else None
 
 
@@ -69,10 +77,15 @@ def _runs(listed: tuple[str, ...]) -> frozenset[tuple[str, ...]]:
     return frozenset(listed[at : at + _LEAK] for at in range(len(listed) - _LEAK + 1))
 
 
+def refusal(reply: Completion) -> str | None:
+    """Return `refused` (by the model), `filtered` (by its provider) or None: the text of either is no reply."""
+    return reply.finish if reply.finish in ("refused", "filtered") else None
+
+
 def reply_flaw(reply: Completion, *, keep_truncated: bool) -> str | None:
-    """Return `refused`, `truncated`, `empty_response` or None."""
-    if reply.finish in ("refused", "filtered"):
-        return "refused"
+    """Return `refused`, `filtered`, `truncated`, `empty_response` or None."""
+    if flaw := refusal(reply):
+        return flaw
     if reply.finish == "length" and not keep_truncated:
         return "truncated"
     return None if reply.text.strip() else "empty_response"

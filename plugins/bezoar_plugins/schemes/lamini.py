@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import ClassVar
+from itertools import takewhile
+from typing import ClassVar, TypeVar, cast
 
-from bezoar_core.errors import BezoarError, DataError, RequestFailed
+from bezoar_core.errors import BezoarError, RequestFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Draw, Scheme, Want
 from bezoar_core.prompts import Prompt
 from bezoar_core.records import REQUEST_FAILED, Completion, Dropped, Feature, Forecast, Kept, Message, Row, Sampling
+from bezoar_core.rows import require
 from bezoar_core.types import (
     DatasetRef,
     Fraction,
-    LocalPath,
     ModelRef,
+    NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
 )
-from bezoar_plugins.schemes.dolly import dolly_text
+from bezoar_plugins.near_duplicates import Seen, Similarity
+from bezoar_plugins.schemes.dolly import cell, dolly_text
 from bezoar_plugins.schemes.features import features
-from bezoar_plugins.schemes.flaws import contains, gist, has_marker, leaks, reply_flaw, seed_flaw, text_flaw
+from bezoar_plugins.schemes.flaws import (
+    contains,
+    gist_hash,
+    has_marker,
+    leaks,
+    refusal,
+    reply_flaw,
+    seed_flaw,
+    text_flaw,
+)
 from bezoar_plugins.schemes.tagged import tagged
 
 SIMILAR = Prompt("bezoar_plugins.schemes", "prompts/lamini/similar.txt")
 TOPICAL = Prompt("bezoar_plugins.schemes", "prompts/lamini/topical.txt")
-_PROMPT_TOKENS = 150
 ANSWER = Prompt("bezoar_plugins.schemes", "prompts/lamini/answer.txt")
+
+T = TypeVar("T")
+
+_PROMPT_TOKENS = 150
+_UNFIT_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -67,12 +84,13 @@ class LaMini:
 
     After LaMini-LM (arXiv 2304.14402): three seeds between tags, 20 new ones asked for, example-guided or
     topic-guided, answered in a separate request. The share of topic-guided requests, temperatures, lengths and the rule
-    for duplicates are unknown there: settings here, and for duplicates and echoes the words alone count, whatever the
-    case, spacing and punctuation. `source` says which guide made the row.
+    for duplicates are unknown there: settings here. For duplicates and echoes the words alone count, whatever the case,
+    spacing and punctuation; near ones share many pairs of neighbouring words. All are dropped before an answer is asked
+    for. `source` says which guide made the row.
     """
 
     name: ClassVar[str] = "lamini"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     prompts: ClassVar[tuple[Prompt, ...]] = (SIMILAR, TOPICAL, ANSWER)
     columns: ClassVar[frozenset[str]] = frozenset({"instruction"})
 
@@ -86,8 +104,10 @@ class LaMini:
     """Seeds shown in a request."""
     ask_for: PositiveInt = 20
     """Instructions asked for in a request."""
-    topics: LocalPath | None = None
-    """A text file with a topic a line; without it every request is example-guided."""
+    topics: DatasetRef | None = None
+    """Rows with a topic each, in `topic_column`; without it every request is example-guided."""
+    topic_column: NonEmptyStr = "topic"
+    """Where a row of `topics` has its topic."""
     topics_per_prompt: PositiveInt = 3
     """Topics named in a topic-guided request."""
     topic_share: Fraction = 0.5
@@ -100,6 +120,9 @@ class LaMini:
     """Shorter instructions are dropped."""
     max_words: PositiveInt = 200
     """Longer instructions are dropped."""
+    near_duplicate: Similarity | None = 0.7
+    """An instruction is dropped that shares so much of its word pairs (Jaccard) with a seed or one made before; none
+    drops only those of the same words."""
     markers: tuple[str, ...] = ("<example>", "</example>", "<example", "as an AI language model")
     """Instructions and answers that contain one, in any case, are dropped."""
     temperature: NonNegativeFloat | None = 1.0
@@ -137,7 +160,9 @@ class LaMini:
         )
 
     async def generate(self, seeds: Iterable[Row], ask: Ask, draw: Draw, want: Want) -> AsyncIterator[Kept | Dropped]:
-        """Yield unfit seeds, then rows in waves: instructions for what is still wanted, then their answers."""
+        """Yield unfit seeds, then in turn the unfit instructions and the answers to the fit ones, as they were made."""
+        import asyncio  # late: `bezoar --help` has no use for it
+
         pool: list[str] = []
         for row in seeds:
             text = dolly_text(row)
@@ -149,29 +174,42 @@ class LaMini:
             raise BezoarError(
                 "no seed can be used", tip=f"the dropped rows say why; `seed_tokens` is {self.seed_tokens}"
             )
-        topics = _topics(self.topics) if self.topics else []
-        limit = self.max_tasks or self.count
-        known = {gist(text): "echo" for text in pool}
-        fresh: list[_Instruction] = []
-        done = 0
+        topics = _topics(self.topics, self.topic_column) if self.topics else []
+        answering = 0
+        turn = asyncio.Lock()
+        over = False
 
         def requests() -> int:
-            return math.ceil(max(0, want() - len(fresh)) / self.ask_for)
+            return max(1, math.ceil((want() - answering) / self.ask_for))
 
-        while want() > 0 and done < limit:
-            fresh.clear()
-            tasks = (self._task(number, pool, topics, draw) for number in range(done, limit))
-            async for made in in_order(partial(self._imagine, ask, draw), tasks, requests, failed=_lost):
-                done += 1
-                for candidate in made:
-                    flaw = candidate.flaw or known.get(gist(candidate.text))
-                    if flaw:
-                        yield Dropped(candidate.row(), flaw, candidate.detail)
-                    else:
-                        known[gist(candidate.text)] = "duplicate"
-                        fresh.append(candidate)
-            async for outcome in in_order(partial(self._answer, ask, draw), fresh, want, failed=_unanswered):
-                yield outcome
+        async def next_fit(_: int) -> tuple[Sequence[Dropped], Kept | Dropped | None]:
+            """Take instructions until one is fit, which is the next in turn whatever reply came first; answer it."""
+            nonlocal answering, over
+            unfit: list[Dropped] = []
+            async with turn:
+                async for one in made:
+                    if one.flaw is None:
+                        answering += 1
+                        break
+                    unfit.append(Dropped(one.row(), one.flaw, one.detail))
+                    if len(unfit) == _UNFIT_AT_ONCE:
+                        return unfit, None
+                else:
+                    over = True
+                    return unfit, None
+            return unfit, await self._answer(ask, draw, one)
+
+        tasks = (self._task(number, pool, topics, draw) for number in range(self.max_tasks or self.count))
+        replies = in_order(partial(self._imagine, ask, draw), tasks, requests, failed=_lost)
+        slots = takewhile(lambda _: not over, itertools.count())
+        known = _Known(pool, self.near_duplicate)
+        async with _closing(_checked(replies, known)) as made, _closing(in_order(next_fit, slots, want)) as rows:
+            async for unfit, answered in rows:
+                for dropped in unfit:
+                    yield dropped
+                if answered is not None:
+                    answering -= 1
+                    yield answered
 
     def _task(self, number: int, pool: Sequence[str], topics: Sequence[str], draw: Draw) -> _Task:
         dice = draw("task", number)
@@ -201,8 +239,8 @@ class LaMini:
         return self._read(task, reply)
 
     def _read(self, task: _Task, reply: Completion) -> Sequence[_Instruction]:
-        if reply.finish in ("refused", "filtered"):
-            return [_Instruction(task, reply.text, flaw="refused")]
+        if flaw := refusal(reply):
+            return [_Instruction(task, reply.text, flaw=flaw)]
         found = tagged(reply, "example", prefill=self.prefill, stop=self.stop)
         if not found:
             return [_Instruction(task, reply.text, flaw="no_tag")]
@@ -219,17 +257,20 @@ class LaMini:
         return "echo" if any(contains(text, seed) or contains(seed, text) for seed in task.shown) else None
 
     async def _answer(self, ask: Ask, draw: Draw, one: _Instruction) -> Kept | Dropped:
-        reply = await ask(
-            self.teacher,
-            [Message("user", ANSWER.fill(instruction=one.text))],
-            sampling=Sampling(
-                max_tokens=self.answer_tokens,
-                temperature=self.answer_temperature,
-                top_p=self.top_p,
-                seed=draw("answer", one.task.number, one.place).getrandbits(31),
-            ),
-            stop=self.answer_stop,
-        )
+        try:
+            reply = await ask(
+                self.teacher,
+                [Message("user", ANSWER.fill(instruction=one.text))],
+                sampling=Sampling(
+                    max_tokens=self.answer_tokens,
+                    temperature=self.answer_temperature,
+                    top_p=self.top_p,
+                    seed=draw("answer", one.task.number, one.place).getrandbits(31),
+                ),
+                stop=self.answer_stop,
+            )
+        except RequestFailed as error:
+            return Dropped(one.row(), REQUEST_FAILED, str(error))
         row = one.row(reply.text.strip())
         flaw = reply_flaw(reply, keep_truncated=self.keep_truncated)
         if flaw is None and has_marker(reply.text, self.markers):
@@ -239,21 +280,62 @@ class LaMini:
         return Dropped(row, flaw) if flaw else Kept(row)
 
 
-def _topics(path: str) -> list[str]:
-    """Return the topics of the file, one a line, without blank lines."""
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"`topics` cannot be read: {error}", where=path, tip="name a text file in UTF-8") from None
-    return [line for line in lines if line]
+class _Known:
+    """What an instruction may not repeat: the seeds, and the fit instructions made before it."""
+
+    def __init__(self, seeds: Sequence[str], near: Similarity | None) -> None:
+        self._seeds = {gist_hash(text) for text in seeds}
+        self._made: set[int] = set()
+        self._count = len(seeds)
+        self._near = None if near is None else Seen(near)
+        if self._near is not None:
+            for text in seeds:
+                self._near.add(text)
+
+    def check(self, one: _Instruction) -> _Instruction:
+        """Return the instruction with its flaw, if it has one; a fit one is known from now on."""
+        if one.flaw:
+            return one
+        key = gist_hash(one.text)
+        if key in self._seeds:
+            return replace(one, flaw="echo")
+        if key in self._made:
+            return replace(one, flaw="duplicate")
+        found = None if self._near is None else self._near.nearest(one.text)
+        if found:
+            number, similarity = found
+            which = f"seed {number}" if number < self._count else f"instruction {number - self._count}"
+            return replace(one, flaw="near_duplicate", detail=f"{similarity:.2f} of {which}")
+        self._made.add(key)
+        if self._near is not None:
+            self._near.add(one.text)
+        return one
+
+
+async def _checked(replies: AsyncIterator[Sequence[_Instruction]], known: _Known) -> AsyncIterator[_Instruction]:
+    """Yield every instruction in the order of its request and its place in the reply: so the first of two is kept."""
+    async with _closing(replies) as opened:
+        async for made in opened:
+            for one in made:
+                yield known.check(one)
+
+
+def _closing(stream: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """Close an async generator, and so cancel what it has under way, where its reader stops before its end."""
+    return aclosing(cast("AsyncGenerator[T, None]", stream))
+
+
+def _topics(topics: DatasetRef, column: str) -> list[str]:
+    """Return the topics, each once and in order, without blank ones."""
+    found = dict.fromkeys(cell(row, column) for row in require(topics.rows(), (column,), topics.name))
+    listed = [topic for topic in found if topic]
+    if not listed:
+        raise BezoarError(f"`{topics.name}` has no topic", tip=f"`topic_column` is `{column}`")
+    return listed
 
 
 def _lost(task: _Task, error: RequestFailed) -> Sequence[_Instruction]:
     return [_Instruction(task, "", flaw=REQUEST_FAILED, detail=str(error))]
-
-
-def _unanswered(one: _Instruction, error: RequestFailed) -> Kept | Dropped:
-    return Dropped(one.row(), REQUEST_FAILED, str(error))
 
 
 @hookimpl

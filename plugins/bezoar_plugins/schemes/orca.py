@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
+from tempfile import TemporaryFile
 from typing import ClassVar, Literal
 
 from bezoar_core.errors import BezoarError, RequestFailed
@@ -17,6 +21,7 @@ from bezoar_core.records import REQUEST_FAILED, Dropped, Feature, Forecast, Kept
 from bezoar_core.types import (
     DatasetRef,
     Fraction,
+    Json,
     ModelRef,
     NonNegativeFloat,
     NonNegativeInt,
@@ -26,6 +31,7 @@ from bezoar_core.types import (
 from bezoar_plugins.schemes.dolly import cell
 from bezoar_plugins.schemes.features import features
 from bezoar_plugins.schemes.flaws import gist, reply_flaw, seed_flaw, words
+from bezoar_plugins.schemes.reservoir import Reservoir
 
 Collection = Literal["cot", "niv2", "t0", "flan2021"]
 
@@ -46,7 +52,10 @@ TASK_SOURCES: Mapping[str, Collection] = {
     "flan2021": "flan2021",
 }
 
+_CARRIED = ("task_source", "task_name", "template_type", "dataset_source")
 _SYSTEM_TOKENS = 60
+_BEGINNING = 100
+_SPARE = 4
 _HEADING = re.compile(r"\b(?:options|choices|(?:pick|choose|select) from|possible answers)\b[^\n]*:", re.IGNORECASE)
 _LETTER = re.compile(r"(?:^\s*([a-z])[.)]|\(([a-z])\))\s*\S", re.IGNORECASE | re.MULTILINE)
 _LISTED = re.compile(r"^\s*(?:[-*\u2022]|\(?\d[.)])\s*\S", re.MULTILINE)
@@ -75,7 +84,7 @@ def system_messages() -> Mapping[int, str]:
 
 @dataclass(frozen=True)
 class _Query:
-    """One seed that can be asked about."""
+    """One seed that can be asked about, and the system message it is asked under."""
 
     number: int
     collection: Collection
@@ -85,17 +94,16 @@ class _Query:
 
     def made(self, reply: str = "") -> Row:
         """Return the row it makes."""
-        index = self.row.get("original_index")
         return {
-            "original_index": index if isinstance(index, int) else self.number,
+            "original_index": self.row["original_index"],
             "inputs": self.inputs,
-            "targets": cell(self.row, "targets"),
-            "task_source": cell(self.row, "task_source"),
-            "task_name": cell(self.row, "task_name"),
-            "template_type": cell(self.row, "template_type"),
+            "targets": self.row["targets"],
+            "task_source": self.row["task_source"],
+            "task_name": self.row["task_name"],
+            "template_type": self.row["template_type"],
             "system_message": self.system,
             "explained_targets": reply,
-            "dataset_source": cell(self.row, "dataset_source") or self.collection,
+            "dataset_source": self.row["dataset_source"] or self.collection,
         }
 
 
@@ -107,18 +115,22 @@ class Orca:
     words), of which a sub-collection allows some, those that speak of the other answers for multiple choice only;
     zero-shot templates. Orca took 150K queries from CoT, 440K from NIv2, 2.5M from Flan 2021 and 2M from T0 (`P3` in
     the mirrors); what OpenBezoar took is unknown, so `shares` says it and is even by default. Ours: a query is multiple
-    choice if it shows its options, the order within a sub-collection is drawn, and the teacher never sees `targets`.
+    choice if it shows its options, and the teacher never sees `targets`.
+
+    The seeds are read once, before the first request, and from each sub-collection an even sample is drawn; then the
+    samples are mixed by `shares`. The samples lie in temporary files (`TMPDIR`), so memory does not grow with the
+    seeds. An unfit seed is dropped with the beginning of its text and the `original_index` it is found by.
     """
 
     name: ClassVar[str] = "orca"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     prompts: ClassVar[tuple[Prompt, ...]] = (SYSTEM_MESSAGES,)
     columns: ClassVar[frozenset[str]] = frozenset({"inputs", "targets", "task_source", "task_name", "template_type"})
 
     teacher: ModelRef
     """Answers."""
     seeds: DatasetRef | tuple[DatasetRef, ...]
-    """Rows of the FLAN submixes; all that the dataset's `first` lets through are read before the first request."""
+    """Rows of the FLAN submixes; all that the dataset's `first` lets through are read, as a stream."""
     count: PositiveInt
     """How many rows to make."""
     shares: Mapping[Collection, PositiveFloat] = field(default_factory=dict)
@@ -126,7 +138,7 @@ class Orca:
     templates: tuple[str, ...] = ("zs",)
     """How an admitted `template_type` may begin: `zs` for zero-shot, `fs` for few-shot."""
     max_tasks: PositiveInt | None = None
-    """At most so many queries; all of them where none is given."""
+    """At most so many queries; four times `count` where none is given."""
     seed_tokens: PositiveInt = 1024
     """Longer queries are dropped; tokens are estimated (`dolly.token_count`)."""
     min_words: NonNegativeInt = 1
@@ -150,10 +162,7 @@ class Orca:
 
     def forecast(self, rows: int | None) -> Forecast | None:
         """Return what it takes if every reply is fit, and if every query is asked."""
-        limits = [limit for limit in (rows, self.max_tasks) if limit is not None]
-        if not limits:
-            return None
-        most = min(limits)
+        most = min(self._most(), rows) if rows is not None else self._most()
         least = min(self.count, most)
         return Forecast(
             requests=(least, most),
@@ -163,34 +172,39 @@ class Orca:
 
     async def generate(self, seeds: Iterable[Row], ask: Ask, draw: Draw, want: Want) -> AsyncIterator[Kept | Dropped]:
         """Yield unfit seeds, then one outcome a query, the sub-collections mixed."""
-        groups: dict[Collection, list[_Query]] = {}
-        messages = system_messages()
-        for number, row in enumerate(seeds):
-            collection = TASK_SOURCES.get(cell(row, "task_source").casefold())
-            flaw = self._seed_flaw(row)
-            if flaw or collection is None:
-                yield Dropped(row, flaw or "unknown_task_source")
-            else:
+        with ExitStack() as files:
+            drawn: dict[Collection, Reservoir] = {}
+            for number, row in enumerate(seeds):
+                collection = TASK_SOURCES.get(cell(row, "task_source").casefold())
+                index = row.get("original_index")
                 inputs = cell(row, "inputs")
-                allowed = allowed_messages(collection, inputs)
-                system = messages[draw("system", number).choice(allowed)]
-                groups.setdefault(collection, []).append(_Query(number, collection, row, inputs, system))
-        if not groups:
-            raise BezoarError(
-                "no seed can be used", tip="see `templates` and `seed_tokens`; the rows may be of few shots"
-            )
-        for collection, group in groups.items():
-            draw("order", collection).shuffle(group)
-        queries = list(_mixed(groups, self.shares))[: self.max_tasks]
-        async for outcome in in_order(partial(self._explain, ask, draw), queries, want, failed=_lost):
-            yield outcome
+                known: dict[str, Json] = {column: cell(row, column) for column in _CARRIED}
+                known["original_index"] = index if isinstance(index, int) else number
+                flaw = self._seed_flaw(inputs, cell(row, "template_type"))
+                if flaw or collection is None:
+                    beginning = inputs if len(inputs) <= _BEGINNING else f"{inputs[:_BEGINNING]}..."
+                    yield Dropped({**known, "inputs": beginning}, flaw or "unknown_task_source")
+                    continue
+                if collection not in drawn:
+                    file = files.enter_context(TemporaryFile())
+                    drawn[collection] = Reservoir(file, self._most(), draw("sample", collection))
+                drawn[collection].add({**known, "number": number, "inputs": inputs, "targets": cell(row, "targets")})
+            if not drawn:
+                raise BezoarError(
+                    "no seed can be used", tip="see `templates` and `seed_tokens`; the rows may be of few shots"
+                )
+            messages = system_messages()
+            queries = (_query(collection, row, messages, draw) for collection, row in mixed(drawn, self.shares))
+            work = partial(self._explain, ask, draw)
+            async for outcome in in_order(work, islice(queries, self._most()), want, failed=_lost):
+                yield outcome
 
-    def _seed_flaw(self, row: Row) -> str | None:
-        if flaw := seed_flaw(cell(row, "inputs"), self.seed_tokens):
-            return flaw
-        template = cell(row, "template_type")
+    def _most(self) -> int:
+        return self.max_tasks or _SPARE * self.count
+
+    def _seed_flaw(self, inputs: str, template: str) -> str | None:
         if template.startswith(self.templates):
-            return None
+            return seed_flaw(inputs, self.seed_tokens)
         return "few_shot_template" if template.startswith("fs") else "other_template"
 
     async def _explain(self, ask: Ask, draw: Draw, query: _Query) -> Kept | Dropped:
@@ -216,14 +230,32 @@ class Orca:
         return Dropped(query.made(text), flaw) if flaw else Kept(query.made(text))
 
 
-def _mixed(groups: Mapping[Collection, Sequence[_Query]], shares: Mapping[Collection, float]) -> Iterator[_Query]:
-    """Yield all queries such that the first of them hold the collections in proportion to their shares."""
-    turns = [
-        ((place + 1) / shares.get(collection, 1.0), rank, query)
-        for rank, collection in enumerate(ALLOWED)
-        for place, query in enumerate(groups.get(collection, ()))
-    ]
-    return (query for _, _, query in sorted(turns, key=lambda turn: turn[:2]))
+def mixed(
+    samples: Mapping[Collection, Iterable[Row]], shares: Mapping[Collection, float]
+) -> Iterator[tuple[Collection, Row]]:
+    """Yield all rows, the collections by turns such that the first so many hold them in proportion to their shares.
+
+    Once a collection is used up, the others go on. At most one row of each is held.
+    """
+    streams = {collection: iter(samples[collection]) for collection in ALLOWED if collection in samples}
+    turns = [(1 / shares.get(collection, 1.0), rank, collection) for rank, collection in enumerate(streams)]
+    places = dict.fromkeys(streams, 1)
+    heapq.heapify(turns)
+    while turns:
+        _, rank, collection = heapq.heappop(turns)
+        row = next(streams[collection], None)
+        if row is not None:
+            yield collection, row
+            places[collection] += 1
+            heapq.heappush(turns, (places[collection] / shares.get(collection, 1.0), rank, collection))
+
+
+def _query(collection: Collection, row: Row, messages: Mapping[int, str], draw: Draw) -> _Query:
+    number, inputs = row["number"], cell(row, "inputs")
+    if not isinstance(number, int):
+        raise TypeError("a sampled row has lost its number")
+    system = messages[draw("system", number).choice(allowed_messages(collection, inputs))]
+    return _Query(number, collection, row, inputs, system)
 
 
 def _lost(query: _Query, error: RequestFailed) -> Kept | Dropped:
