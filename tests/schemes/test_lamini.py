@@ -24,6 +24,7 @@ ROWS = [
 ]
 
 
+EMPTY: Row = {"instruction": "", "context": ""}
 MANY = LaMini(teacher=TEACHER, seeds=SEEDS, count=100)
 
 
@@ -148,7 +149,10 @@ async def test_nothing_is_dropped_without_its_reason() -> None:
 
 
 async def test_near_duplicates_of_seeds_and_of_one_another_cost_no_answer() -> None:
-    seed: Row = {"instruction": "Describe how a wooden bridge over a small river is built, step by step, for a child."}
+    seed: Row = {
+        "instruction": "Describe how a wooden bridge over a small river is built, step by step, for a child.",
+        "context": "The child is nine years old and has seen the bridge of the next village, which is of stone.",
+    }
     replies: list[Reply] = [
         "<example>Describe how a wooden bridge over a small river is built, step by step, for an adult.</example>"
         "<example>List nine birds that winter in the north and say what each of them eats there.</example>",
@@ -157,13 +161,14 @@ async def test_near_duplicates_of_seeds_and_of_one_another_cost_no_answer() -> N
     ]
     scheme = replace(MANY, ask_for=2, max_tasks=2)
     ask = teacher(*replies)
-    made = await run_scheme(scheme, [seed], ask)
+    made = await run_scheme(scheme, [EMPTY, seed], ask)
     assert [(one.reason, one.detail) for one in made.dropped] == [
-        ("near_duplicate", "0.78 of seed 0"),
+        ("empty_seed", ""),
+        ("near_duplicate", "0.78 of seed 1"),
         ("near_duplicate", "0.76 of instruction 0"),
     ]
     assert len(made.kept) == 2 and len(ask.requests) == 4
-    every = await run_scheme(replace(scheme, near_duplicate=None), [seed], teacher(*replies))
+    every = await run_scheme(replace(scheme, near_duplicate=None), [EMPTY, seed], teacher(*replies))
     assert len(every.kept) == 4
 
 

@@ -28,4 +28,4 @@ def token_count(text: str) -> int:
     The larger of two counts: words and punctuation marks, and UTF-8 bytes divided by four. Against SmolLM2's tokenizer
     this is 0.7 to 1.5 times the truth for nine English texts of ten (160 questions and 60 answers of MT-Bench).
     """
-    return max(sum(1 for _ in _PIECE.finditer(text)), math.ceil(len(text.encode()) / 4))
+    return max(len(_PIECE.findall(text)), math.ceil(len(text.encode()) / 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -164,12 +165,14 @@ class LaMini:
         import asyncio  # late: `bezoar --help` has no use for it
 
         pool: list[str] = []
-        for row in seeds:
+        known = _Known(self.near_duplicate)
+        for number, row in enumerate(seeds):
             text = dolly_text(row)
             if flaw := seed_flaw(text, self.seed_tokens):
                 yield Dropped(row, flaw)
             else:
                 pool.append(text)
+                known.add_seed(number, cell(row, "instruction"), text)
         if not pool:
             raise BezoarError(
                 "no seed can be used", tip=f"the dropped rows say why; `seed_tokens` is {self.seed_tokens}"
@@ -202,7 +205,6 @@ class LaMini:
         tasks = (self._task(number, pool, topics, draw) for number in range(self.max_tasks or self.count))
         replies = in_order(partial(self._imagine, ask, draw), tasks, requests, failed=_lost)
         slots = takewhile(lambda _: not over, itertools.count())
-        known = _Known(pool, self.near_duplicate)
         async with _closing(_checked(replies, known)) as made, _closing(in_order(next_fit, slots, want)) as rows:
             async for unfit, answered in rows:
                 for dropped in unfit:
@@ -283,14 +285,18 @@ class LaMini:
 class _Known:
     """What an instruction may not repeat: the seeds, and the fit instructions made before it."""
 
-    def __init__(self, seeds: Sequence[str], near: Similarity | None) -> None:
-        self._seeds = {gist_hash(text) for text in seeds}
+    def __init__(self, near: Similarity | None) -> None:
+        self._seeds: set[int] = set()
+        self._numbers = array("Q")
         self._made: set[int] = set()
-        self._count = len(seeds)
         self._near = None if near is None else Seen(near)
+
+    def add_seed(self, number: int, instruction: str, text: str) -> None:
+        """Know a seed by its number, with its context and without: an echo seldom repeats a whole context."""
+        self._seeds |= {gist_hash(instruction), gist_hash(text)}
+        self._numbers.append(number)
         if self._near is not None:
-            for text in seeds:
-                self._near.add(text)
+            self._near.add(instruction)
 
     def check(self, one: _Instruction) -> _Instruction:
         """Return the instruction with its flaw, if it has one; a fit one is known from now on."""
@@ -303,8 +309,9 @@ class _Known:
             return replace(one, flaw="duplicate")
         found = None if self._near is None else self._near.nearest(one.text)
         if found:
-            number, similarity = found
-            which = f"seed {number}" if number < self._count else f"instruction {number - self._count}"
+            place, similarity = found
+            made = place - len(self._numbers)
+            which = f"seed {self._numbers[place]}" if made < 0 else f"instruction {made}"
             return replace(one, flaw="near_duplicate", detail=f"{similarity:.2f} of {which}")
         self._made.add(key)
         if self._near is not None:
