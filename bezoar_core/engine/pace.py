@@ -156,7 +156,7 @@ class Pace:
         self._counted = now
 
     def pause(self, seconds: float) -> None:
-        """Do not take a silence of `seconds` for room to go faster: the server may have saved up a second's requests."""
+        """Do not take a silence of `seconds` for room to go faster: the server may save up a second's requests."""
         self._since += seconds
         self._counted += seconds
         self._beyond = max(min(self._beyond, -self._limit), self._beyond - self._limit * seconds)
