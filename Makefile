@@ -11,7 +11,8 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow docs versions lock bench-completions bench-limits bench-dedup clean
+.PHONY: install demo lint format types test test-slow docs versions lock clean
+.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger
 
 install: $(INSTALLED)
 
@@ -75,6 +76,10 @@ bench-limits: $(INSTALLED)
 
 bench-dedup: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python benchmarks/dedup.py
+
+# Orca over 2 GB of parquet (GIGABYTES=...): memory, speed, and what a kill costs
+bench-orca: $(INSTALLED)
+	$(BIN)/python benchmarks/orca_stream.py
 
 clean:
 	rm -rf .venv benchmarks/completions/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
