@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from bezoar_core.testing import KINDS, BezoarProject
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 README = ROOT / "README.md"
+GENERATION = ROOT / "docs" / "generation.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 
 _MACHINE = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|Users|mnt|opt|srv)/|\b[A-Z]:\\")
@@ -172,6 +174,42 @@ def test_the_readme_is_short_and_its_registry_is_valid(bezoar_project: BezoarPro
     assert checked.status == 0, checked.err
     assert "no faults (4 steps, 3 models, 1 datasets, 1 judges)" in checked.out
     assert bezoar_project.bezoar("plan", "my.yaml").status == 0
+
+
+def test_the_registries_of_the_page_on_generation_are_valid(bezoar_project: BezoarProject) -> None:
+    registries = [part for language, part in _parts(GENERATION.read_text()) if language == "yaml"]
+    assert len(registries) == 3
+    (bezoar_project.root / "examples").symlink_to(ROOT / "examples")
+    for number, registry in enumerate(registries):
+        bezoar_project.write(f"{number}.yaml", registry)
+        checked = bezoar_project.bezoar("check", f"{number}.yaml")
+        assert checked.status == 0, checked.err
+
+
+def test_the_rows_of_the_page_on_generation_have_the_columns_that_the_schemes_give() -> None:
+    lamini, evolved, query, explained = [
+        json.loads(part) for language, part in _parts(GENERATION.read_text()) if language == "json"
+    ]
+    assert list(lamini) == ["instruction", "source", "response"]
+    released = ["instruction", "response", "category", "evolution_strategy", "in-depth-evolving_operation", "epoch"]
+    assert [list(row) for row in evolved] == [[*released, "seed_index", "parent_epoch"]] * 2
+    seeds = [json.loads(line) for line in (ROOT / "examples" / "flan.jsonl").read_text().splitlines()]
+    assert query in seeds and query.items() <= explained.items()
+    seeds = [json.loads(line) for line in (ROOT / "examples" / "dolly.jsonl").read_text().splitlines()]
+    assert seeds[evolved[0]["seed_index"]]["instruction"] in GENERATION.read_text()
+
+
+def test_the_page_on_generation_names_every_reason_to_drop_a_row() -> None:
+    code = "".join(path.read_text() for path in (ROOT / "plugins" / "bezoar_plugins" / "schemes").glob("*.py"))
+    named = [
+        reason
+        for line in GENERATION.read_text().splitlines()
+        if re.match(r"\| `\w+`", line) and line.count("|") == 3
+        for reason in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    given = {*re.findall(r'(?:flaw = |flaw or |flaw=|return |else |Dropped\([\w.()]+, )"([a-z]+(?:_[a-z]+)*)"', code)}
+    given = (given | {"request_failed", "refused", "filtered"}) - {"item"}
+    assert set(named) == given
 
 
 @pytest.fixture(scope="module")
