@@ -240,6 +240,8 @@ async def test_it_stops_at_count_and_at_the_limit() -> None:
     ask = teacher(*["<example>Why?</example>"] * 9)
     made = await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=5, ask_for=1, max_tasks=9), ROWS, ask)
     assert made.kept == () and made.reasons == {"too_short": 9} and len(ask.requests) == 9
+    made = await run_scheme(replace(MANY, count=1, max_tasks=200, ask_for=1), ROWS, teacher(*["No."] * 199))
+    assert made.reasons == {"no_tag": 199} and len(made.kept) == 1, "as many unfit ones in a row as there are"
     ask = teacher(*["<example>Why?</example>"] * 99)
     await run_scheme(LaMini(teacher=TEACHER, seeds=SEEDS, count=5, ask_for=1), ROWS, ask)
     assert len(ask.requests) == 5
