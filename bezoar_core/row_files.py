@@ -157,12 +157,12 @@ def _columns(path: Path, name: str) -> Iterator[Numbered]:
 
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False) as file:  # a page at a time, not a row group
             for field in file.schema_arrow:
                 if not _is_json(field.type):
                     message = f"column `{field.name}` holds `{field.type}`, which is no JSON"
                     raise DataError(message, where=name, tip="convert it to text or numbers first")
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=1024, use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
