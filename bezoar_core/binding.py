@@ -98,6 +98,8 @@ class Workshop:
         if not isinstance(client, Client):
             raise BezoarError(f"`{spec.client}` is no client", where=where)
         identity: dict[str, Json] = {"client": spec.client, **client.identity()}
+        if client.version > 1:  # it sends something else than it did: what the first version asked is not asked again
+            identity["version"] = client.version
         if isinstance(client, LocalClient) and client.local:
             client = client.bind(self.model_dir(spec))
             identity |= {"content": spec.content}

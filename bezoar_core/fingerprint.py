@@ -45,7 +45,8 @@ class Contents:
     def model(self, name: str) -> str | None:
         """Return the hash of a model of the registry: weights and format, or an API's identity."""
         entry = self.registry.models[name]
-        parts: list[Json] = [entry.client, entry.format, meaning(entry.settings, self.registry.root, self.environ)]
+        version: int = getattr(type(entry.settings), "version", 1)
+        parts: list[Json] = [f"{entry.client} {version}", entry.format, meaning(entry.settings, self.registry.root, self.environ)]
         if entry.source is not None:
             content = self.source(entry.source)
             if content is None:
