@@ -65,7 +65,7 @@ class Display:
             line.state, line.began, line.said = "running", now, now
             self._say(event, f"started ({event['why']})")
         elif kind == "progress":
-            line.detail = progress_text(event)
+            line.detail = ", ".join(filter(None, (progress_text(event), _left(event, now - line.began))))
             if line.detail and now - line.said >= PLAIN_EVERY:
                 line.said = now
                 self._say(event, line.detail)
@@ -108,21 +108,40 @@ def _window(lines: Mapping[str, _Line], height: int) -> dict[str, _Line]:
     return {name: lines[name] for name in names[start : start + height - 1]}
 
 
+_COUNTS = {
+    "samples": "samples",
+    "in_flight": "in flight",
+    "replayed": "from the ledger",
+    "retries": "tried again",
+}
+
+
+def _left(event: Mapping[str, Json], seconds: float) -> str:
+    """Return about how long it will take yet, from what is done by now."""
+    kept, dropped, step = (_number(event.get(name)) for name in ("kept", "dropped", "step"))
+    wanted, total = _number(event.get("wanted")), _number(event.get("total"))
+    done, whole = (kept, wanted) if wanted else (step or kept + dropped, total)
+    if not 0 < done < whole:
+        return ""
+    left = seconds * (whole - done) / done
+    return f"about {left:.0f} s left" if left < 90 else f"about {left / 60:.0f} min left"
+
+
 def progress_text(event: Mapping[str, Json]) -> str:
     """Return a progress event in words: rows, accept rate, tokens a second, in flight, cost; or steps and loss."""
     parts: list[str] = []
     kept, dropped = event.get("kept"), event.get("dropped")
     if isinstance(kept, int) and isinstance(dropped, int):
-        share = f" ({kept / (kept + dropped):.0%})" if kept + dropped else ""
+        share = f" ({kept / (kept + dropped):.0%} kept)" if kept + dropped else ""
         parts.append(f"{kept} kept, {dropped} dropped{share}")
-    for key, noun in (("samples", "samples"), ("in_flight", "in flight"), ("replayed", "from the ledger")):
+    for key, noun in _COUNTS.items():
         if event.get(key):
             parts.append(f"{event[key]} {noun}")
     if event.get("tokens_per_second"):
         parts.append(f"{_number(event['tokens_per_second']):.0f} tokens/s")
     if event.get("usd"):
         parts.append(f"${_number(event['usd']):.4f}")
-    if event.get("total"):
+    if event.get("step"):
         parts.append(f"step {event.get('step')} of {event['total']}")
     figures = event.get("figures")
     if isinstance(figures, dict):

@@ -46,7 +46,11 @@ class Contents:
         """Return the hash of a model of the registry: weights and format, or an API's identity."""
         entry = self.registry.models[name]
         version: int = getattr(type(entry.settings), "version", 1)
-        parts: list[Json] = [f"{entry.client} {version}", entry.format, meaning(entry.settings, self.registry.root, self.environ)]
+        parts: list[Json] = [
+            f"{entry.client} {version}",
+            entry.format,
+            meaning(entry.settings, self.registry.root, self.environ),
+        ]
         if entry.source is not None:
             content = self.source(entry.source)
             if content is None:

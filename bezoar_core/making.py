@@ -52,6 +52,7 @@ async def make_rows(shop: Workshop, plugin: object, ask: Ask, out: Path, work: P
     """Run a scheme or a filter: `rows.parquet` and `dropped.parquet`, every row with its reason in one of them."""
     with closing(Spool(work / "kept.jsonl")) as kept, closing(Spool(work / "dropped.jsonl")) as dropped:
         inputs = _Inputs(shop, plugin, "seeds" if isinstance(plugin, Scheme) else "data")
+        report({"wanted": plugin.count} if isinstance(plugin, Scheme) else {"total": inputs.rows})
         draw = KeyedDraw(shop.spec.seed)
         if isinstance(plugin, Scheme):
             count = plugin.count
@@ -101,10 +102,19 @@ class _Inputs(Iterable[Row]):
     """The rows a field names, one input after the other; may be gone through again. `read` is how far anybody went."""
 
     def __init__(self, shop: Workshop, plugin: object, name: str) -> None:
+        self._shop = shop
         self._columns: frozenset[str] = getattr(plugin, "columns", frozenset())
         refs = [ref for found, ref in references(plugin) if found == name and isinstance(ref, DatasetRef)]
         self._sources = [(ref, _place(shop, ref.name)) for ref in refs]
         self.read = 0
+
+    @property
+    def rows(self) -> int | None:
+        """Return how many rows there are, where that is known without reading them."""
+        import pyarrow.parquet as pq
+
+        found = [self._shop.spec.datasets[ref.name].parquet for ref, _ in self._sources]
+        return sum(pq.read_metadata(path).num_rows for path in found if path) if all(found) else None
 
     def __iter__(self) -> Iterator[Row]:
         number = 0

@@ -108,7 +108,8 @@ async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[M
     with Ledger(Path(spec.state) / "ledger") as ledger:
         targets = {name: shop.target(m) for name, m in spec.models.items() if name in asked(spec)}
         engine = Engine(ledger=ledger, targets=targets, spend=spend)
-        beat = asyncio.create_task(_beat(engine, figures, events, spec.node))
+        began = time.monotonic()
+        beat = asyncio.create_task(_beat(engine, figures, events, spec.node, began))
         patience = PATIENCE
         _cancel_once(signal.SIGTERM)
         try:
@@ -123,6 +124,7 @@ async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[M
         finally:
             beat.cancel()
             await engine.aclose(patience)
+            _tell(engine, figures, events, spec.node, began)
         return made, _cost(engine.totals)
 
 
@@ -139,22 +141,25 @@ def asked(spec: StepSpec) -> frozenset[str]:
     return frozenset(name for name, model in spec.models.items() if model.keys.get("asked", True))
 
 
-async def _beat(engine: Engine, figures: Mapping[str, Json], events: Events, node: str) -> None:
-    began = time.monotonic()
+async def _beat(engine: Engine, figures: Mapping[str, Json], events: Events, node: str, began: float) -> None:
     while True:
         await asyncio.sleep(BEAT)
-        seconds = time.monotonic() - began
-        totals = engine.totals
-        events.add(
-            "progress",
-            node,
-            requests=totals.requests,
-            replayed=totals.replayed,
-            in_flight=totals.in_flight,
-            tokens_per_second=round(totals.output_tokens / seconds, 1),
-            usd=totals.usd,
-            **figures,
-        )
+        _tell(engine, figures, events, node, began)
+
+
+def _tell(engine: Engine, figures: Mapping[str, Json], events: Events, node: str, began: float) -> None:
+    totals = engine.totals
+    events.add(
+        "progress",
+        node,
+        requests=totals.requests,
+        replayed=totals.replayed,
+        retries=totals.retries,
+        in_flight=totals.in_flight,
+        tokens_per_second=round(totals.output_tokens / max(0.001, time.monotonic() - began), 1),
+        usd=totals.usd,
+        **figures,
+    )
 
 
 def _cost(totals: Totals) -> dict[str, Json]:
