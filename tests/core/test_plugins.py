@@ -20,7 +20,7 @@ from bezoar_core.types import DatasetRef
 ROOT = Path(__file__).parents[2]
 BUILT_IN = {
     "scheme": {"lamini", "evol-instruct", "orca"},
-    "filter": {"judged", "heuristics", "dedup", "decontaminate"},
+    "filter": {"judged", "heuristics", "dedup", "decontaminate", "mix", "rename", "select"},
     "judge": {"human-proxy", "mt-bench-single"},
     "stage": {"sft", "dpo"},
     "benchmark": {"mt-bench", "lm-eval"},
