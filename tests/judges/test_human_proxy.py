@@ -15,7 +15,7 @@ from bezoar_core.errors import BudgetSpent, RequestFailed
 from bezoar_core.records import Completion, Failed, Item, Json, Refused, Request, Scored, Unparsed
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import ModelRef
-from bezoar_plugins.judges.human_proxy import CHOICE, VERDICT, HumanProxy, HumanVerdict, nonce, read
+from bezoar_plugins.judges.human_proxy import AGAIN, CHOICE, VERDICT, HumanProxy, HumanVerdict, nonce, read
 
 GPT = ModelRef("gpt")
 ITEM = Item(id="0", fields={"instruction": "Name a river.", "response": "The Lind."})
@@ -88,6 +88,53 @@ async def test_choices_give_a_status_and_scores() -> None:
     assert judge.needs() == {GPT: {"choices"}}
     assert isinstance(await judge.judge(ITEM, scripted("Perhaps")), Unparsed)
     assert isinstance(await judge.judge(ITEM, scripted(Completion(text="Accept", finish="refused"))), Refused)
+
+
+def in_turn(*replies: Reply) -> ScriptedAsk:
+    """Give one reply after the other."""
+    left = iter(replies)
+    return ScriptedAsk(lambda request: next(left))
+
+
+async def test_a_verdict_that_cannot_be_read_is_asked_for_again_with_the_complaint() -> None:
+    ask = in_turn("A fine river.", "Status: Accept\nRating: 11", "Status: Accept\nRating: 8")
+    verdict = await HumanProxy(model=GPT).judge(ITEM, ask)
+    assert isinstance(verdict, Scored) and verdict.value == HumanVerdict(accept=True, rating=8)
+    first, second, third = (request.messages for _, request in ask.requests)
+    assert second[:1] == first and third[:3] == second, "the conversation goes on"
+    assert [message.role for message in third] == ["user", "assistant", "user", "assistant", "user"]
+    assert second[1].content == "A fine river."
+    assert second[2].content == AGAIN.fill(complaint="no line with a status")
+    assert third[4].content == AGAIN.fill(complaint="no whole rating from 1 to 10 right after the last status")
+    assert {request.sampling for _, request in ask.requests} == {ask.requests[0][1].sampling}
+
+
+@pytest.mark.parametrize("tries", [1, 2, 5])
+async def test_what_is_never_readable_is_unparsed_after_so_many_tries(tries: int) -> None:
+    ask = scripted("I accept it gladly.")
+    verdict = await HumanProxy(model=GPT, tries=tries).judge(ITEM, ask)
+    assert verdict == Unparsed(reply="I accept it gladly.", complaint="no line with a status")
+    assert len(ask.requests) == tries
+
+
+async def test_every_outcome_of_a_second_try_counts() -> None:
+    judge = HumanProxy(model=GPT)
+    assert isinstance(await judge.judge(ITEM, in_turn("?", Completion(text="No.", finish="refused"))), Refused)
+    assert isinstance(await judge.judge(ITEM, in_turn("?", RequestFailed("gone", kind="server"))), Failed)
+    cut = Completion(text="Status: Accept\nRating: 1", finish="length")
+    assert isinstance(await judge.judge(ITEM, in_turn(cut, "Status: Reject\nRating: 1")), Scored)
+
+
+async def test_a_second_try_keeps_choices_and_prefill_and_shows_an_empty_reply_as_such() -> None:
+    ask = in_turn("  ", "Reject")
+    verdict = await HumanProxy(model=GPT, choices=True).judge(ITEM, ask)
+    assert isinstance(verdict, Scored) and verdict.value == HumanVerdict(accept=False)
+    again = ask.requests[1][1]
+    assert again.choices == ("Accept", "Reject") and again.messages[1].content == "(nothing)"
+    ask = in_turn(" perhaps", " Reject\nRating: 3")
+    assert isinstance(await HumanProxy(model=GPT, prefill="Status:").judge(ITEM, ask), Scored)
+    again = ask.requests[1][1]
+    assert again.prefill == "Status:" and again.messages[1].content == "Status: perhaps"
 
 
 @pytest.mark.parametrize("choices", [False, True])

@@ -30,7 +30,7 @@ def test_every_file_is_a_prompt_of_a_plugin() -> None:
         if path.is_file()
     }
     assert files == {prompt.path for prompt in PROMPTS}
-    assert len(files) == 13
+    assert len(files) == 14
 
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.path)

@@ -41,7 +41,7 @@ class Judged:
     """A column in which people wrote `accept` or `reject`: the summary then says how far the judge agrees with them."""
 
     def forecast(self, rows: int | None) -> Forecast | None:
-        """Return one request a row, with the tokens that a row and a verdict commonly have."""
+        """Return one request a row, with the tokens commonly taken; what a judge has to ask again comes on top."""
         if rows is None:
             return None
         return Forecast(requests=(rows, rows), input_tokens=(300 * rows, 2000 * rows), output_tokens=(rows, 256 * rows))

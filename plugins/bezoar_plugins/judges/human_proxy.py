@@ -29,6 +29,7 @@ from bezoar_core.types import Json, ModelRef, NonNegativeFloat, PositiveInt
 
 VERDICT = Prompt("bezoar_plugins.judges", "prompts/human_proxy/verdict.txt")
 CHOICE = Prompt("bezoar_plugins.judges", "prompts/human_proxy/choice.txt")
+AGAIN = Prompt("bezoar_plugins.judges", "prompts/human_proxy/again.txt")
 CHOICES = ("Accept", "Reject")
 
 _BLOCK = re.compile(
@@ -66,13 +67,13 @@ class HumanProxy:
     """Ask for a status, a rating and a reason on fixed lines, and read the last verdict strictly.
 
     After OpenBezoar (arXiv 2404.12195), which asked GPT-4 for the same three and trained on what it accepted. Ours: the
-    row stands between lines with a mark that depends on the row, so that no response can close its block, and a verdict
-    that the reply only quotes does not count.
+    row stands between lines with a mark that depends on the row, so that no response can close its block, a verdict
+    that the reply only quotes does not count, and one that cannot be read is asked for again.
     """
 
     name: ClassVar[str] = "human-proxy"
-    version: ClassVar[int] = 1
-    prompts: ClassVar[tuple[Prompt, ...]] = (VERDICT, CHOICE)
+    version: ClassVar[int] = 2
+    prompts: ClassVar[tuple[Prompt, ...]] = (VERDICT, CHOICE, AGAIN)
 
     model: ModelRef
     """Judges."""
@@ -86,6 +87,9 @@ class HumanProxy:
     """Begins the verdict, for a judge that keeps no format by itself: `Status:`."""
     stop: tuple[str, ...] = ()
     """Ends the verdict."""
+    tries: PositiveInt = 3
+    """How often to ask at most. A reply without a readable verdict is answered with what is wrong with it; after the
+    last try the row counts as not judged, never as accepted."""
 
     def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
         """Return the features that the model's client must have."""
@@ -101,22 +105,36 @@ class HumanProxy:
         response = item.fields["response"]
         prompt = CHOICE if self.choices else VERDICT
         text = prompt.fill(nonce=nonce(shown, response), instruction=shown, response=response)
-        try:
-            reply = await ask(
-                self.model,
-                [Message("user", text)],
-                sampling=Sampling(max_tokens=self.max_tokens, temperature=self.temperature),
-                stop=() if self.choices else self.stop,
-                prefill="" if self.choices else self.prefill,
-                choices=CHOICES if self.choices else (),
-            )
-        except RequestFailed as error:
-            return Failed(kind=error.kind, message=str(error))
+        talk = [Message("user", text)]
+        for left in reversed(range(self.tries)):
+            try:
+                reply = await self._ask(talk, ask)
+            except RequestFailed as error:
+                return Failed(kind=error.kind, message=str(error))
+            verdict = self._read(reply, response)
+            if not isinstance(verdict, Unparsed) or not left:
+                break
+            # a provider may refuse a turn without text
+            said = verdict.reply.strip() or "(nothing)"
+            talk += [Message("assistant", said), Message("user", AGAIN.fill(complaint=verdict.complaint))]
+        return verdict
+
+    async def _ask(self, talk: Sequence[Message], ask: Ask) -> Completion:
+        return await ask(
+            self.model,
+            talk,
+            sampling=Sampling(max_tokens=self.max_tokens, temperature=self.temperature),
+            stop=() if self.choices else self.stop,
+            prefill="" if self.choices else self.prefill,
+            choices=CHOICES if self.choices else (),
+        )
+
+    def _read(self, reply: Completion, answer: str) -> Scored | Unparsed | Refused:
         if reply.finish in ("refused", "filtered"):
             return Refused(reply=reply.text)
         if self.choices:
             return _chosen(reply)
-        return read(self.prefill + reply.text, answer=response, whole=reply.finish != "length")
+        return read(self.prefill + reply.text, answer=answer, whole=reply.finish != "length")
 
 
 def nonce(instruction: str, response: str) -> str:
