@@ -131,6 +131,27 @@ class Summary(Protocol):
 
 
 @runtime_checkable
+class Reviewed(Protocol):
+    """A filter whose verdicts people check: `bezoar label` writes a sheet of its rows and reads it back.
+
+    It obeys its field `labels`, a `LocalPath`, whose file `bezoar_core.labels` reads.
+    """
+
+    @property
+    def labels(self) -> str | None:
+        """Return the file of labels: a field of the filter."""
+        ...
+
+    def shown(self, row: Row) -> Mapping[str, str] | None:
+        """Return the texts of an input or output row that a person goes by, or None; never the verdict."""
+        ...
+
+    def accepted(self, row: Row) -> bool | None:
+        """Return the verdict in an output row, whatever people say of it; None where there is none."""
+        ...
+
+
+@runtime_checkable
 class Forecasting(Protocol):
     """A plugin that can say beforehand how much it will ask: `plan` shows it with the money."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from scheme_runs import ScrambledAsk
@@ -11,6 +12,7 @@ from scheme_runs import ScrambledAsk
 from bezoar_core.draw import KeyedDraw
 from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed
 from bezoar_core.interfaces import Ask
+from bezoar_core.labels import Answer, Label, add_labels, row_id
 from bezoar_core.records import (
     REQUEST_FAILED,
     Completion,
@@ -195,3 +197,54 @@ def test_the_forecast_is_a_request_a_row() -> None:
     forecast = judged().forecast(24)
     assert forecast is not None and forecast.requests == (24, 24)
     assert judged().forecast(None) is None
+
+
+def with_labels(tmp_path: Path, *labels: Label) -> Judged:
+    path = tmp_path / "labels.jsonl"
+    add_labels(path, labels)
+    return replace(judged(), labels=str(path))
+
+
+def said(number: int, label: Answer, author: str = "ada", note: str = "") -> Label:
+    step = judged()
+    return Label(row=row_id(step.shown(ROWS[number]) or {}), label=label, author=author, time="now", note=note)
+
+
+async def test_what_people_say_decides_and_the_judges_columns_stay(tmp_path: Path) -> None:
+    labels = (said(0, "reject", note="too short"), said(1, "accept"), said(2, "accept"), said(4, "reject"))
+    step = with_labels(tmp_path, *labels)
+    good, bad, odd, shy, gone = await decide(step, ROWS, by_answer(REPLIES))
+    before = await decide(judged(), ROWS, by_answer(REPLIES))
+    for now, then in zip((good, bad, odd, shy, gone), before, strict=True):
+        assert {**now.row, **then.row} == now.row and set(now.row) - set(then.row) == {"label", "label_author"}
+    assert isinstance(good, Drop) and (good.reason, good.detail) == ("rejected_by_person", "too short")
+    assert isinstance(bad, Keep) and isinstance(odd, Keep)
+    assert isinstance(shy, Drop) and (shy.reason, shy.row["label"]) == ("judge_refused", None)
+    assert isinstance(gone, Drop) and (gone.reason, gone.row["label_author"]) == ("rejected_by_person", "ada")
+    figures = summarise(step, [good, bad, odd, shy, gone])
+    assert (figures["accept"], figures["reject"], figures["labelled"]) == (1, 1, 2), "the judge's own verdicts"
+    assert figures["agreement"] == 0 and figures["overruled"] == 3
+
+
+async def test_a_row_on_which_people_are_divided_stays_the_judges(tmp_path: Path) -> None:
+    step = with_labels(tmp_path, said(0, "reject"), said(0, "accept", "bob"))
+    good = (await decide(step, ROWS[:1], by_answer(REPLIES)))[0]
+    assert isinstance(good, Keep) and good.row["label"] is None
+    assert summarise(step, [good])["labelled"] == 0
+
+
+async def test_a_label_outlives_other_columns_and_the_shapes_of_a_mix(tmp_path: Path) -> None:
+    """A file with rows of several shapes has every column in every row."""
+    step = with_labels(tmp_path, said(1, "accept"))
+    orca = {"inputs": "Do it.", "explained_targets": "good", "system_message": ""}
+    columns = dict.fromkeys([*orca, *ROWS[1], "more"])
+    decisions = await decide(step, [{**columns, **ROWS[1], "extra": 7}, {**columns, **orca}], by_answer(REPLIES))
+    assert [one.row["label"] for one in decisions] == ["accept", None]
+    assert all(isinstance(one, Keep) for one in decisions)
+
+
+async def test_a_column_that_labels_would_write_over_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lamini:row 1: row has a column `label_author` already"):
+        await decide(with_labels(tmp_path), [{**ROWS[0], "label_author": "x"}], by_answer(REPLIES))
+    with pytest.raises(ValueError, match="`label` and `labels` exclude one another"):
+        replace(judged("label"), labels="labels.jsonl")

@@ -17,6 +17,11 @@ from bezoar_plugins.filters.row_texts import exchange, row_texts
         ({"instruction": "a", "response": "b", "system": "s"}, (), {"instruction": "a", "response": "b"}),
         ({"instruction": "a", "context": "c", "response": None}, (), {"instruction": "a\n\nc", "response": ""}),
         ({"inputs": "a", "explained_targets": "b"}, (), {"instruction": "a", "response": "b"}),
+        (
+            {"instruction": None, "response": None, "inputs": "a", "explained_targets": "b"},
+            (),
+            {"instruction": "a", "response": "b"},
+        ),
         ({"chosen": "a", "rejected": None}, ("rejected", "chosen"), {"rejected": "", "chosen": "a"}),
     ],
 )

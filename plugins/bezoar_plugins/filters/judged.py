@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import ClassVar
 
 from bezoar_core.errors import BezoarError, DataError, nearest
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Draw, Filter
+from bezoar_core.labels import Decision, decisions, read_labels, row_id
 from bezoar_core.records import REQUEST_FAILED, Drop, Failed, Forecast, Item, Keep, Metrics, Refused, Row, Unparsed
-from bezoar_core.types import DatasetRef, Json, JudgeRef
+from bezoar_core.types import DatasetRef, Json, JudgeRef, LocalPath
 from bezoar_plugins.filters.row_texts import exchange
 
 Z95 = 1.959964
+_PEOPLES = ("label", "label_author")
+_ANSWERS = {True: "accept", False: "reject"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +31,7 @@ class Judged:
 
     After OpenBezoar (arXiv 2404.12195): the columns are `<judge>_status`, `<judge>_rating` and `<judge>_reason`, and no
     rating is too low. Ours: a verdict that could not be read, was refused or never came is a status of its own, and its
-    row is dropped under that name.
+    row is dropped under that name. Where people labelled a row, what they say decides, and the judge's columns stay.
     """
 
     name: ClassVar[str] = "judged"
@@ -39,6 +43,13 @@ class Judged:
     """Rows with `instruction` and `response`, or with `inputs` and `explained_targets`."""
     label: str | None = None
     """A column in which people wrote `accept` or `reject`: the summary then says how far the judge agrees with them."""
+    labels: LocalPath | None = None
+    """What people said of these rows (`bezoar label`): it decides over the judge's verdict, and the summary says how
+    far the judge agrees. The columns `label` and `label_author` hold it."""
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.labels is not None:
+            raise ValueError("`label` and `labels` exclude one another: labels are in a column, or in a file")
 
     def forecast(self, rows: int | None) -> Forecast | None:
         """Return one request a row, with the tokens commonly taken; what a judge has to ask again comes on top."""
@@ -48,33 +59,45 @@ class Judged:
 
     async def decide(self, rows: Iterable[Row], ask: Ask, draw: Draw) -> AsyncIterator[Keep | Drop]:
         """Yield a decision a row, in row order."""
-        for number, row in enumerate(rows):
-            self._case(number, row)  # a row that cannot be judged is found before anything is asked
-        cases = (self._case(number, row) for number, row in enumerate(rows))
+        for number, row in enumerate(rows, start=1):
+            self._check(row, number)
+        people = decisions(read_labels(Path(self.labels))) if self.labels is not None else None
+        cases = ((row, Item(id=str(n), fields=self.shown(row) or {})) for n, row in enumerate(rows))
         async for decision in in_order(partial(self._decide, ask), cases):
-            yield decision
+            yield decision if people is None else self._overruled(decision, people)
 
-    def _case(self, number: int, row: Row) -> tuple[Row, Item]:
+    def _check(self, row: Row, number: int) -> None:
+        where = f"{self.data.name}:row {number}"
         if self.label is not None and self.label not in row:
-            raise DataError(
-                f"row has no column `{self.label}`",
-                where=f"{self.data.name}:row {number + 1}",
-                tip=nearest(self.label, list(row)),
-            )
+            raise DataError(f"row has no column `{self.label}`", where=where, tip=nearest(self.label, list(row)))
         if self.label is not None and _accepts(row.get(self.label)) is None:
-            raise DataError(
-                f"`{self.label}` holds {row.get(self.label)!r}",
-                where=f"{self.data.name}:row {number + 1}",
-                tip="a label is `accept` or `reject`",
-            )
-        fields = exchange(row)
-        if fields is None:
-            raise DataError(
-                "nothing to judge in this row",
-                where=f"{self.data.name}:row {number + 1}",
-                tip="it needs `instruction` and `response`, or `inputs` and `explained_targets`",
-            )
-        return row, Item(id=str(number), fields=fields)
+            message = f"`{self.label}` holds {row.get(self.label)!r}"
+            raise DataError(message, where=where, tip="a label is `accept` or `reject`")
+        taken = [column for column in _PEOPLES if column in row] if self.labels is not None else []
+        if taken:
+            tip = "`labels` writes it: give that column another name before, with `rename`"
+            raise DataError(f"row has a column `{taken[0]}` already", where=where, tip=tip)
+        if self.shown(row) is None:
+            tip = "it needs `instruction` and `response`, or `inputs` and `explained_targets`"
+            raise DataError("nothing to judge in this row", where=where, tip=tip)
+
+    def shown(self, row: Row) -> Mapping[str, str] | None:
+        """Return what the judge is shown of a row, by the row's shape; None where there is nothing to judge."""
+        return exchange(row)
+
+    def accepted(self, row: Row) -> bool | None:
+        """Return the judge's verdict in a row of the output; None where it gave none."""
+        status = row.get(f"{self.judge.name}_status")
+        return {"Accept": True, "Reject": False}.get(status) if isinstance(status, str) else None
+
+    def _overruled(self, decision: Keep | Drop, people: Mapping[str, Decision]) -> Keep | Drop:
+        """Let what people say of a row decide."""
+        person = people.get(row_id(self.shown(decision.row) or {}))
+        answer, authors = (None, None) if person is None else (_ANSWERS[person.accept], ", ".join(person.authors))
+        row = {**decision.row, **dict(zip(_PEOPLES, (answer, authors), strict=True))}
+        if person is None:
+            return replace(decision, row=row)
+        return Keep(row) if person.accept else Drop(row, "rejected_by_person", person.note)
 
     async def _decide(self, ask: Ask, case: tuple[Row, Item]) -> Keep | Drop:
         row, item = case
@@ -99,31 +122,36 @@ class Judged:
 
     def summarise(self, kept: Iterable[Row], dropped: Iterable[Row]) -> Metrics:
         """Return how often each status came and, with labels, the agreement over the rows with a verdict."""
+        column = self.label if self.labels is None else _PEOPLES[0]
         statuses: Counter[str] = Counter()
-        pairs: list[tuple[bool, bool]] = []
+        pairs: Counter[tuple[bool, bool]] = Counter()
+        overruled = 0
         for row in chain(kept, dropped):
-            status = str(row[f"{self.judge.name}_status"])
-            statuses[status] += 1
-            if self.label is not None and status in ("Accept", "Reject"):
-                pairs.append((_accepts(row[self.label]) is True, status == "Accept"))
-        figures: dict[str, float] = {"rows": statuses.total()}
-        for status in ("Accept", "Reject", "Unparsed", "Refused", "Failed"):
-            figures[status.lower()] = statuses[status]
-        return figures if self.label is None else {**figures, **agreement(pairs)}
+            statuses[str(row[f"{self.judge.name}_status"])] += 1
+            said, verdict = _accepts(row.get(column)) if column else None, self.accepted(row)
+            overruled += said is not None and said is not (verdict is True)
+            if said is not None and verdict is not None:
+                pairs[said, verdict] += 1
+        names = ("Accept", "Reject", "Unparsed", "Refused", "Failed")
+        figures: dict[str, float] = {"rows": statuses.total(), **{name.lower(): statuses[name] for name in names}}
+        if self.labels is not None:
+            figures["overruled"] = overruled
+        return {**figures, **agreement(pairs.elements())} if column else figures
 
 
-def agreement(pairs: Sequence[tuple[bool, bool]]) -> Metrics:
+def agreement(pairs: Iterable[tuple[bool, bool]]) -> Metrics:
     """Return how far two raters agree: `agreement`, `chance` and Cohen's `kappa`, each interval 95 %.
 
     `chance` is the agreement to be expected of raters with these shares who do not look. The interval of the agreement
     is Wilson's; that of kappa takes Cohen's own standard error (1960), which stays wide where one rater always says the
     same. There is no kappa where chance alone agrees always.
     """
-    n = len(pairs)
+    counts = Counter(pairs)
+    n = counts.total()
     if not n:
         return {"labelled": 0}
-    agreed = sum(left == right for left, right in pairs) / n
-    lefts, rights = sum(left for left, _ in pairs) / n, sum(right for _, right in pairs) / n
+    agreed = (counts[True, True] + counts[False, False]) / n
+    lefts, rights = (counts[True, True] + counts[True, False]) / n, (counts[True, True] + counts[False, True]) / n
     chance = lefts * rights + (1 - lefts) * (1 - rights)
     low, high = wilson(agreed, n)
     figures = {

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from bezoar_core.errors import DataError, nearest
 from bezoar_core.records import Row
 
+_SHAPES = (("instruction", "response"), ("inputs", "explained_targets"))
+
 
 def exchange(row: Row) -> Mapping[str, str] | None:
     """Return a row's `instruction` (its context after it), `response` and `system`, by the row's shape.
@@ -18,12 +20,15 @@ def exchange(row: Row) -> Mapping[str, str] | None:
         value = row.get(column)
         return value if isinstance(value, str) else ""
 
-    if "instruction" in row and "response" in row:
+    present = [shape for shape in _SHAPES if all(column in row for column in shape)]
+    # a file with rows of both shapes has every column in every row
+    filled = [shape for shape in present if all(row[column] is not None for column in shape)]
+    if not present:
+        return None
+    if [*filled, *present][0] == _SHAPES[0]:
         parts = [part for part in (text("instruction"), text("context")) if part.strip()]
         return {"instruction": "\n\n".join(parts), "response": text("response"), "system": text("system")}
-    if "inputs" in row and "explained_targets" in row:
-        return {"instruction": text("inputs"), "response": text("explained_targets"), "system": text("system_message")}
-    return None
+    return {"instruction": text("inputs"), "response": text("explained_targets"), "system": text("system_message")}
 
 
 def row_texts(row: Row, number: int, columns: Sequence[str], name: str) -> Mapping[str, str]:
