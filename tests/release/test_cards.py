@@ -289,6 +289,20 @@ def test_a_judge_held_against_labels_is_told_with_its_agreement(bench: Bench, ro
     assert "who do not look. That is no better than chance." in open_bench(root).card("LaMini")
 
 
+def test_rows_that_people_labelled_are_told_with_the_judges_agreement(bench: Bench, root: Path) -> None:
+    assert "no record of anybody checking them by hand" in bench.card("LaMini")
+    path = next((root / ".bezoar" / "artifacts").glob("lamini-kept-*")) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    agreement = {"labelled": 3, "agreement": 1.0, "chance": 0.5, "kappa": 1.0, "kappa_low": 0.9, "kappa_high": 1.0}
+    manifest["metrics"] |= {**agreement, "overruled": 0}
+    path.write_text(json.dumps(manifest))
+    card = open_bench(root).card("LaMini")
+    assert "On 3 labelled rows (`lamini-kept`) the judge `proxy` agreed with the labels on a share of 1" in card
+    assert "that decided: 0 verdicts were overruled." in card
+    assert "people checked only some of them by hand" in card and "but for rows that a person labelled" in card
+    assert "On 40 labelled rows (`judge-check`)" in card and card.count("that decided") == 1
+
+
 def test_a_dataset_of_few_rows_is_called_a_rehearsal(bench: Bench) -> None:
     assert "> **A rehearsal at toy scale.** So few rows" in bench.card("LaMini")
 
