@@ -33,7 +33,7 @@ class Show:
         import orjson
 
         from bezoar_core.errors import BezoarError, UsageError, nearest
-        from bezoar_core.funnel import funnel
+        from bezoar_core.funnel import funnel, in_words
         from bezoar_core.rows import read_parquet
 
         if options.rows < 0:
@@ -41,7 +41,8 @@ class Show:
         plan = registry_options.project(options).plan()
         if options.step not in plan.nodes:
             raise UsageError(f"unknown step `{options.step}`", tip=nearest(options.step, sorted(plan.nodes)))
-        state = plan.states()[options.step]
+        states = plan.states()
+        state = states[options.step]
         if state.artifact is None:
             tip = registry_options.command_line(options, "run") + f" --until {state.node.step.name}"
             raise BezoarError(f"`{options.step}` is not made: {state.why}", tip=tip)
@@ -56,7 +57,13 @@ class Show:
         for given in manifest.inputs:
             print(f"  {given.field}: {given.name} ({given.kind}, {given.content[:12]})")
         if manifest.counts:
-            print(f"\nrows: {funnel(manifest.counts)}")
+            print(f"\nrows: {in_words(manifest)}")
+        manifests = {name: other.artifact.manifest for name, other in states.items() if other.artifact}
+        chain = funnel(plan.registry, manifests, options.step)
+        if chain:
+            print(f"\n{'from the seeds on':<24} {'in':>9} {'out':>9}  dropped")
+            for one in chain:
+                print(f"  {one.step:<22} {'?' if one.given is None else one.given:>9} {one.kept:>9}  {one.reasons}")
         rows = state.artifact.path / ("dropped.parquet" if options.dropped else "rows.parquet")
         if rows.is_file():
             for row in islice(read_parquet(rows), options.rows):

@@ -30,17 +30,24 @@ class Status:
         from rich.table import Table
 
         from bezoar_core.console import PipedConsole
-        from bezoar_core.funnel import funnel
+        from bezoar_core.funnel import ends, funnel, in_short, in_words
 
         project = registry_options.project(options)
         table = Table(box=None, pad_edge=False)
         for column in ("step", "state", "why", "rows"):
             table.add_column(column, overflow="fold")
-        for name, state in project.plan().states().items():
-            rows = funnel(state.artifact.manifest.counts) if state.artifact else ""
+        states = project.plan().states()
+        manifests = {name: state.artifact.manifest for name, state in states.items() if state.artifact}
+        for name, state in states.items():
+            rows = in_words(manifests[name]) if name in manifests else ""
             table.add_row(name, "made" if state.status == "cached" else state.status, state.why, rows)
         console = PipedConsole()
         console.print(table)
+        chains = [funnel(project.registry, manifests, end) for end in ends(project.registry)]
+        if any(chains):
+            console.print("\nrows in > out, from the seeds on")
+        for chain in filter(None, chains):
+            console.print(f"  {in_short(chain)}", highlight=False, markup=False, soft_wrap=True)
         runs = sorted((project.state / "runs").glob("*"))
         if runs:
             record = runs[-1] / "run.json"

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bezoar_core.errors import BezoarError
+from bezoar_core.funnel import Passage, made
 from bezoar_core.registry import Registry
 from bezoar_release.figures import figure_names, label
 from bezoar_release.history import History
 from bezoar_release.licences import Fact, facts
 from bezoar_release.lineage import Relation, ancestors, hub_id, hub_revision, sources
-from bezoar_release.record import Record, at, inside, number, whole
+from bezoar_release.record import Record, at, inside, number, plain, whole
+from bezoar_release.rendering import pairs
 from bezoar_release.settings import Release, Target, targets
 
 
@@ -76,7 +78,7 @@ class Making:
     step: str
     plugin: str
     record: Record
-    dropped: int
+    passage: Passage
     usd: float | None
     figures: Sequence[tuple[str, float]]
 
@@ -101,22 +103,25 @@ def _making(history: History, step: str, plugin: str) -> Making:
         step=step,
         plugin=plugin,
         record=record,
-        dropped=dropped_rows(history, step),
+        passage=checked_passage(history, step),
         usd=None if None in costs else sum(number(record, "cost", key) for key in ("usd", "replayed_usd")),
         figures=[(label(name), number(metrics, name)) for name in figure_names(plugin, metrics)],
     )
 
 
-def dropped_rows(history: History, step: str) -> int:
-    """Return how many rows a step dropped; raise where its record and its files disagree on rows kept or dropped."""
+def checked_passage(history: History, step: str) -> Passage:
+    """Return how many rows came through a step; raise where its record and its files disagree on kept or dropped."""
     from pyarrow.parquet import read_metadata
 
-    record = history.record(step)
-    kept = whole(record, "counts", "kept")
-    reasons = inside(record, "counts", "dropped")
-    dropped = sum(whole(reasons, str(reason)) for reason in reasons)
+    counts, kind = inside(history.record(step), "counts"), history.registry.steps[step].kind
+    # what the card states has to be there, by its name
+    whole(counts, "kept")
+    inside(counts, "dropped")
+    if kind == "scheme":
+        whole(counts, "read")
+    found = made(step, kind, {str(key): plain(value) for key, value in pairs(counts)})
     folder = history.folder(step)
-    for what, counted, name in (("kept", kept, "rows.parquet"), ("dropped", dropped, "dropped.parquet")):
+    for what, counted, name in (("kept", found.kept, "rows.parquet"), ("dropped", found.lost, "dropped.parquet")):
         held = read_metadata(folder / name).num_rows
         if held != counted:
             raise BezoarError(
@@ -124,7 +129,7 @@ def dropped_rows(history: History, step: str) -> int:
                 where=str(folder),
                 tip="run the step again",
             )
-    return dropped
+    return found
 
 
 _HH = re.compile(r"(^|[^a-z])hh([^a-z]|$)")

@@ -179,7 +179,8 @@ def row_files(history: History, step: str) -> dict[str, str]:
 def _write_record(history: History, target: Target, version: str, known: Mapping[str, str], out: Path) -> None:
     """Write `bezoar.json`: what made this, and the sha256 of every other file, `known` ones as they are."""
     names = {path.relative_to(out).as_posix(): path for path in _files(out)}
-    told = [*involved(history.registry, target), *(check.step for check in checks(history, target.step))]
+    labelled = (check.step for check in checks(history, target.step))
+    told = dict.fromkeys([*involved(history.registry, target), *labelled])
     data: dict[str, Json] = {
         "bezoar": 1,
         "name": target.name,

@@ -312,7 +312,7 @@ def _counts(spec: StepSpec) -> Mapping[str, Json]:
         reason = str(row["drop_reason"])
         before = reasons.get(reason, 0)
         reasons[reason] = (before if isinstance(before, int) else 0) + 1
-    return {"kept": len(ROWS[spec.step]), "dropped": reasons}
+    return {"read": 5, "kept": len(ROWS[spec.step]), "dropped": reasons}
 
 
 def _rows(spec: StepSpec, out: Path, parts: Parts) -> Mapping[str, Json]:

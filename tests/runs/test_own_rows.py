@@ -50,6 +50,15 @@ def test_own_rows_are_trained_on_without_a_scheme(bezoar_project: BezoarProject)
     assert sorted(row["instruction"] for part in parts for row in part) == sorted(r["instruction"] for r in mixed)
     assert used(manifests["trained"]) == 9 and manifests["trained"]["metrics"]["heldout_rows"] == 3
 
+    shown = project.bezoar("show", "trained").out.partition("from the seeds on")[2].splitlines()
+    chain = [line.split() for line in shown if line.startswith("  ")][1:5]
+    assert [line[:3] for line in chain[:3]] == [["named", "6", "6"], ["mixed", "14", "12"], ["train", "12", "9"]]
+    assert chain[1][3:] == ["2", "not_drawn"] and chain[2][3:] == ["3", "other_part"]
+    assert chain[3][:2] == ["trained", "9"]
+    status = project.bezoar("status").out
+    assert "named 6 > 6, mixed 14 > 12, train 12 > 9, trained 9 >" in status
+    assert "straight 8 >" in status
+
 
 def used(manifest: dict[str, dict[str, int]]) -> int:
     return manifest["metrics"]["rows_used"] + manifest["metrics"]["rows_validation"]
