@@ -12,10 +12,11 @@ from bezoar_core.engine.ask import Target
 from bezoar_core.errors import BezoarError, ConfigError, DataError, Fault
 from bezoar_core.fields import marks
 from bezoar_core.interfaces import Benchmark, Client, Judge, LocalClient
+from bezoar_core.parquet import write_rows
 from bezoar_core.plugins import STEP_KINDS, Plugins
 from bezoar_core.records import Adapter, ModelDir, Row, RowsDir
 from bezoar_core.registry import DatasetKeys, patterns_of
-from bezoar_core.rows import Rows, read_parquet, read_rows, require, write_rows
+from bezoar_core.rows import Rows, read_parquet, read_rows, require
 from bezoar_core.schema import check, keys
 from bezoar_core.sources import Sources, parse
 from bezoar_core.spec import DatasetSpec, JudgeSpec, ModelSpec, StepSpec

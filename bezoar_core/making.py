@@ -16,6 +16,7 @@ from bezoar_core.draw import KeyedDraw
 from bezoar_core.errors import BezoarError, StepFailed
 from bezoar_core.fields import references
 from bezoar_core.interfaces import Ask, Benchmark, Filter, Log, Scheme, Stage, Summary
+from bezoar_core.parquet import write_rows
 from bezoar_core.records import (
     REQUEST_FAILED,
     Drop,
@@ -28,7 +29,7 @@ from bezoar_core.records import (
     Score,
     Subject,
 )
-from bezoar_core.rows import Rows, require, write_rows
+from bezoar_core.rows import Rows, require
 from bezoar_core.spec import StepSpec
 from bezoar_core.spool import Spool
 from bezoar_core.store import content_of, hash_files

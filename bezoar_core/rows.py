@@ -1,22 +1,15 @@
-"""Rows in and out: streamed from files that others wrote, kept as parquet by us."""
+"""Rows read from files and folders, as a stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from bezoar_core.errors import DataError, nearest
 from bezoar_core.records import Row
 from bezoar_core.row_files import check_alone, chosen, rows_of
-from bezoar_core.store import replacing
 from bezoar_core.types import Json
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class PlacedRow(dict[str, Json]):
@@ -96,85 +89,3 @@ class Rows(Iterable[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return self._read()
-
-
-def write_rows(path: Path, rows: Iterable[Row], columns: Collection[str] = (), *, mixed: bool = False) -> None:
-    """Write the rows as parquet, whole or not at all: the same rows give the same bytes.
-
-    Rows that can be read again (no iterator) are gone through twice, first for the columns' types, and never held all
-    at once. A column missing from a row comes back as None. `columns` come first, and are there even where there is no
-    row. A column of several types is a `DataError`; with `mixed` its values are written as JSON text.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    again = list(rows) if isinstance(rows, Iterator) else rows
-    types, odd = _types(again, columns, path.name, mixed=mixed)
-    schema = pa.schema([(name, type_) for name, type_ in types.items()])
-    try:
-        with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            for group in _batched(again, _GROUP):
-                texts = [{k: orjson.dumps(v).decode() if k in odd else v for k, v in r.items()} for r in group]
-                arrays = [pa.array([row.get(field.name) for row in texts], field.type) for field in schema]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    except pa.ArrowException as error:
-        raise DataError(f"cannot be kept as parquet: {error}", where=path.name) from None
-
-
-_GROUP = 4096
-"""Rows held at once, and in a row group."""
-
-
-def _batched(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
-    source = iter(rows)
-    while batch := list(islice(source, size)):
-        yield batch
-
-
-def _types(
-    rows: Iterable[Row], columns: Iterable[str], name: str, *, mixed: bool
-) -> tuple[Mapping[str, pa.DataType], set[str]]:
-    """Return the columns' types in the order they appear, and which are to be written as JSON text."""
-    import pyarrow as pa
-
-    types: dict[str, pa.DataType] = dict.fromkeys(columns, pa.null())
-    odd: set[str] = set()
-    for batch in _batched(rows, _GROUP):
-        for column in dict.fromkeys(column for row in batch for column in row):
-            before = types.setdefault(column, pa.null())
-            if column in odd:
-                continue
-            try:
-                values: list[Any] = [row.get(column) for row in batch]
-                found: pa.DataType = pa.array(values).type
-                types[column] = _united(before, found)
-            except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
-                if not mixed:
-                    message = f"column `{column}` cannot be kept: {error}"
-                    raise DataError(message, where=name, tip="a column holds one type in every row") from None
-                odd.add(column)
-    odd |= {column for column, type_ in types.items() if mixed and not _has_place(type_)}
-    texts = odd | {column for column, type_ in types.items() if type_ == pa.null()}
-    return {column: pa.string() if column in texts else type_ for column, type_ in types.items()}, odd
-
-
-def _has_place(type_: pa.DataType) -> bool:
-    """Say whether parquet has a place for a type: it has none for an object without keys, at whatever depth."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        pq.write_table(pa.table({"column": pa.array([], type_)}), pa.BufferOutputStream())
-    except pa.ArrowException:
-        return False
-    return True
-
-
-def _united(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
-    if one == other or one == pa.null():
-        return other
-    schemas = [pa.schema([("column", type_)]) for type_ in (one, other)]
-    united: pa.DataType = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    return united

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from bezoar_core.interfaces import Stage
+from bezoar_core.parquet import write_rows
 from bezoar_core.records import Adapter, Metrics, ModelDir, Row, RowsDir
-from bezoar_core.rows import write_rows
 from bezoar_core.types import DatasetRef, ModelRef
 from bezoar_plugins.stages.dpo import Dpo
 from bezoar_plugins.stages.sft import Sft

@@ -53,6 +53,7 @@ CLIENTS = (
     Client("distilabel", "distilabel_peer.py", "distilabel", peer=True),
 )
 UNSAFE = Client("ours, nothing kept", "ours.py", settings={"UNSAFE": "1"})
+WHOLE = Client("bezoar run", "whole_run.py")
 
 
 def main() -> None:
@@ -65,7 +66,8 @@ def main() -> None:
                     if peers or not client.peer:
                         rows.append(_measure(client, port, ms, in_flight, COUNT, number))
             rows.append(_measure(UNSAFE, port, 0, 64, COUNT, number))
-        for client in CLIENTS[:2]:
+            rows.append(_measure(WHOLE, port, 0, 64, COUNT, number))
+        for client in (*CLIENTS[:2], WHOLE):
             rows.append(_measure(client, port, 0, 64, MANY, 0))
     _show(rows)
     packages = ("bezoar", "aiohttp", "orjson")
@@ -139,8 +141,11 @@ def _ratios(rows: list[dict[str, object]], peers: bool) -> dict[str, float | Non
         "bound_50ms_c64": rate("ours", 50, 64) / (64 / 0.05),
         "floor_50ms_c256": COUNT / rate("ours", 50, 256) / (COUNT / 256 * 0.05),
         "cpu_per_1000": cpu * 1000 / COUNT if cpu is not None else None,
-        "mb_2000": _median(rows, "mb", count=COUNT, **ours),
-        "mb_200000": _median(rows, "mb", count=MANY, **ours),
+        "mb_2000": _median(rows, "mb_step", client=WHOLE.name, count=COUNT),
+        "mb_200000": _median(rows, "mb_step", client=WHOLE.name, count=MANY),
+        "mb_parent": _median(rows, "mb_parent", client=WHOLE.name, count=MANY),
+        "nothing_to_do_2000_s": _median(rows, "again", client=WHOLE.name, count=COUNT),
+        "nothing_to_do_200000_s": _median(rows, "again", client=WHOLE.name, count=MANY),
         "durability_cost": seconds / unsafe - 1,
     }
 

@@ -11,7 +11,8 @@ import json
 import re
 import sys
 
-_TEXT = "A reply of about forty words, as a scheme would get it from a teacher. " * 3
+# a verdict, so that the whole command can be run on it, of about forty words
+_TEXT = "Status: Accept\nRating: 8\nReason: " + "It answers what was asked in plain words and gives an example. " * 3
 _OPENAI = {
     "id": "chatcmpl-1",
     "object": "chat.completion",

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from bezoar_core.errors import DataError
-from bezoar_core.rows import read_parquet, read_rows, require, write_rows
+from bezoar_core.parquet import write_rows
+from bezoar_core.rows import read_parquet, read_rows, require
 
 ROWS: list[dict[str, str | int]] = [{"q": f"question {n} 🙂\nnext line", "n": n} for n in range(5)]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bezoar_core.errors import DataError
-from bezoar_core.rows import read_parquet, write_rows
+from bezoar_core.parquet import write_rows
+from bezoar_core.rows import read_parquet
 from bezoar_core.spool import Spool
 
 

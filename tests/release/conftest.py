@@ -15,12 +15,12 @@ import pytest
 
 from bezoar_core.conversion import from_random
 from bezoar_core.orders import order
+from bezoar_core.parquet import write_rows
 from bezoar_core.plan import Plan, State
 from bezoar_core.plugins import code_digest
 from bezoar_core.project import Project
 from bezoar_core.prompt_format import get_format, packaged_template
 from bezoar_core.records import Row, Sample, Score
-from bezoar_core.rows import write_rows
 from bezoar_core.spec import StepSpec
 from bezoar_core.store import Artifact, Manifest, content_of, hash_files, publish
 from bezoar_core.types import Json

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from bezoar_core.errors import StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
+from bezoar_core.parquet import write_rows
 from bezoar_core.prompt_format import PromptFormat, encode, get_format
 from bezoar_core.records import Message, Metrics, ModelDir, Row, RowsDir
-from bezoar_core.rows import read_parquet, write_rows
+from bezoar_core.rows import read_parquet
 from bezoar_core.types import (
     DatasetRef,
     Fraction,
