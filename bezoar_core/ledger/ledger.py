@@ -25,16 +25,23 @@ class Ledger:
 
     A reply has been written when `put` returns and is on the disk within 250 ms, or when `close` returns. Each open
     ledger appends to a segment of its own, made with the first `put`, so any number of processes may share a folder.
-    A line that is not what was written is never returned: it is skipped and counted in `damage`.
+    A line that is not what was written is never returned.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
         self._files: dict[int, int] = {}
         self._writer: Writer | None = None
-        with _locked(folder):
-            self._index = self._open_index()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder):
+                self._index = self._open_index()
+        except OSError as error:
+            raise BezoarError(
+                f"the ledger cannot be opened: {error.strerror}",
+                where=str(folder),
+                tip="a run writes there; `bezoar ledger stats`, `verify` and `export` only read",
+            ) from error
 
     def get(self, key: bytes) -> Record | None:
         """Return the record kept under `key` (32 bytes), or None."""
@@ -43,7 +50,7 @@ class Ledger:
             return None
         record = self._read(key, place)
         if record is None:  # the segment is damaged there, or the index points to the wrong line
-            place = self._find_anew(key, place.segment)
+            place = self._find_anew(key)
             record = self._read(key, place) if place else None
         return record
 
@@ -52,11 +59,6 @@ class Ledger:
         if self._writer is None:
             self._writer = Writer(self.folder)
         self._writer.append(key, encode(key, orjson.dumps(record)))
-
-    @property
-    def damage(self) -> int:
-        """Return how many damaged lines were found and skipped."""
-        return len(self._index.damage())
 
     def stats(self) -> Stats:
         """Read the whole ledger and return its figures."""
@@ -82,7 +84,7 @@ class Ledger:
 
     def _open_index(self) -> Index:
         try:
-            return _indexed(self.folder)
+            return indexed(self.folder)
         except Broken as broken:
             return self._made_again(broken)
 
@@ -95,28 +97,30 @@ class Ledger:
             ) from broken
         if not isinstance(broken, Replaced):
             remove(self.folder)
-        return _indexed(self.folder)
+        try:
+            return indexed(self.folder)
+        except Broken as again:
+            raise BezoarError(
+                f"the ledger's index cannot be made: {again}",
+                where=str(self.folder),
+                tip="look whether the disk is full; the replies are safe",
+            ) from again
 
     def _find(self, key: bytes) -> Place | None:
         try:
             return self._index.find(key)
         except Broken as broken:
-            with _locked(self.folder):
-                self._index.close()
-                self._index = self._made_again(broken)
+            self._replace_index(broken)
             return self._index.find(key)
 
-    def _find_anew(self, key: bytes, segment: int) -> Place | None:
-        with _locked(self.folder):
-            path = segments(self.folder).get(segment)
-            try:
-                self._index.forget(segment)
-                if path is not None:
-                    _scan_into(self._index, segment, path, 0)
-            except Broken as broken:
-                self._index.close()
-                self._index = self._made_again(broken)
+    def _find_anew(self, key: bytes) -> Place | None:
+        self._replace_index(Broken("it points to what is not there"))
         return self._find(key)
+
+    def _replace_index(self, broken: Broken) -> None:
+        with locked(self.folder):
+            self._index.close()
+            self._index = self._made_again(broken)
 
     def _read(self, key: bytes, place: Place) -> Record | None:
         try:
@@ -125,8 +129,8 @@ class Ledger:
             return None
         if whole is None or whole[0] != key:
             return None
-        record = orjson.loads(whole[1])
-        return record if isinstance(record, dict) else None
+        record: Record = orjson.loads(whole[1])
+        return record
 
     def _file(self, segment: int) -> int:
         file = self._files.pop(segment, None)
@@ -138,7 +142,8 @@ class Ledger:
         return file
 
 
-def _indexed(folder: Path) -> Index:
+def indexed(folder: Path) -> Index:
+    """Return the index of a ledger with all that is in its segments; hold `locked` meanwhile. Raises `Broken`."""
     index = Index(folder)
     try:
         _catch_up(index, folder)
@@ -149,13 +154,12 @@ def _indexed(folder: Path) -> Index:
 
 
 def _catch_up(index: Index, folder: Path) -> None:
-    """Index what was appended since it was last looked at; a segment that shrank or vanished is taken anew."""
-    found, known = segments(folder), index.scanned()
+    """Index what was appended since it was last looked at."""
+    known = index.scanned()  # before the files, since what it knows was a file first
+    found = segments(folder)
     sizes = {number: path.stat().st_size for number, path in found.items()}
-    for number in known:
-        if sizes.get(number, -1) < known[number]:
-            index.forget(number)
-    known = index.scanned()
+    if any(sizes.get(number, -1) < end for number, end in known.items()):
+        raise Broken("a segment shrank or went")  # and a reply in it may lie in another segment too
     for number, path in found.items():
         start = known.get(number, 0)
         if sizes[number] > start:
@@ -164,23 +168,19 @@ def _catch_up(index: Index, folder: Path) -> None:
 
 def _scan_into(index: Index, number: int, path: Path, start: int) -> None:
     keys: list[tuple[bytes, Place]] = []
-    damaged: list[Place] = []
     end = start
     for line in scan(path, start):
-        place = Place(number, line.offset, line.length)
         end = line.offset + line.length
-        if line.key is None:
-            damaged.append(place)
-        else:
-            keys.append((line.key, place))
+        if line.key is not None:
+            keys.append((line.key, Place(number, line.offset, line.length)))
         if len(keys) >= _BATCH:
-            index.add(number, keys, damaged, (start, end))
-            keys, damaged, start = [], [], end
-    index.add(number, keys, damaged, (start, end))
+            index.add(number, keys, (start, end))
+            keys, start = [], end
+    index.add(number, keys, (start, end))
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from reading in the same segments at the same time."""
     file = os.open(folder / "index.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
+
+import orjson
 
 from bezoar_core.errors import BezoarError
 
 SUFFIX = ".jsonl"
 _MARK = b'{"crc":"'
-_BODY = len(_MARK) + 8 + len(b'",')
-_KEY = len(b'"key":"')
-_RECORD = _KEY + 64 + len(b'","record":')
+_LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})",("key":"([0-9a-f]{64})","record":(\{.*\})\})\n')
 
 
 class Place(NamedTuple):
@@ -43,22 +47,25 @@ def encode(key: bytes, record: bytes) -> bytes:
 
 def decode(line: bytes) -> tuple[bytes, bytes] | None:
     """Return the key and the record's JSON, or None where the line is not exactly what was written."""
-    body = line[_BODY:-1]
-    if line[-1:] != b"\n" or line[:_BODY] != b'{"crc":"%08x",' % crc32(body) or len(body) <= _RECORD:
+    found = _LINE.fullmatch(line)
+    if found is None or int(found[1], 16) != crc32(found[2]):
         return None
-    return bytes.fromhex(body[_KEY : _KEY + 64].decode()), body[_RECORD:-1]
+    return bytes.fromhex(found[3].decode()), found[4]
 
 
-def scan(path: Path, start: int = 0) -> Iterator[Line]:
-    """Yield the whole lines of a segment from `start`; a torn last line is not among them."""
-    with path.open("rb") as file:
-        file.seek(start)
-        offset = start
-        for line in file:
-            if line[-1:] != b"\n":
-                return
-            yield from _read(line, offset)
-            offset += len(line)
+def scan(path: Path, start: int = 0, *, torn: bool = False) -> Iterator[Line]:
+    """Yield the lines of a segment from `start`; a torn last line is among them only with `torn`, as a damaged one."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            offset = start
+            for line in file:
+                if line[-1:] != b"\n" and not torn:
+                    return
+                yield from _read(line, offset)
+                offset += len(line)
+    except OSError as error:
+        raise BezoarError(f"the ledger cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def _read(line: bytes, offset: int) -> Iterator[Line]:
@@ -66,15 +73,22 @@ def _read(line: bytes, offset: int) -> Iterator[Line]:
     at = 0
     while True:
         whole = decode(line[at:])
-        if whole is not None:
+        if whole is not None and (at == 0 or _is_json(whole[1])):  # else a reply could hold what looks like a line
             yield Line(offset + at, len(line) - at, *whole)
             return
-        following = line.find(_MARK, at + 1)
+        following = -1 if at == 0 and line[:1] == b"{" and _is_json(line) else line.find(_MARK, at + 1)
         end = following if following > 0 else len(line)
         yield Line(offset + at, end - at, None, None)
         if following < 0:
             return
         at = following
+
+
+def _is_json(text: bytes) -> bool:
+    with suppress(orjson.JSONDecodeError):
+        orjson.loads(text)
+        return True
+    return False
 
 
 def segments(folder: Path) -> dict[int, Path]:
@@ -88,14 +102,18 @@ def _is_number(text: str) -> bool:
 
 
 class Segment:
-    """A fresh segment and its only writer; a line is in the kernel's hands when `append` returns."""
+    """A fresh segment and its only writer; a line is in the kernel's hands when `append` returns.
 
-    def __init__(self, folder: Path) -> None:
-        self.number, self.path, self._file = _create(folder)
+    Its number is of this moment, or the next free one `after` another.
+    """
+
+    def __init__(self, folder: Path, after: int | None = None) -> None:
+        numbers = iter(_fresh_number, None) if after is None else count(after + 1)
+        self.number, self.path, self._file = _create(folder, numbers)
         self.size = 0
 
     def append(self, line: bytes) -> Place:
-        """Write `line` and return its place; on a full disk what was written of it is taken back."""
+        """Write `line`, or several, and return the place; on a full disk what was written of it is taken back."""
         try:
             written = os.write(self._file, line)
             while written < len(line):
@@ -120,18 +138,41 @@ class Segment:
         os.close(self._file)
 
 
-def _create(folder: Path) -> tuple[int, Path, int]:
-    """Make a segment that no other writer has: its number is the time in milliseconds, then 20 random bits."""
+def _create(folder: Path, numbers: Iterator[int]) -> tuple[int, Path, int]:
+    """Make a segment with the first of `numbers` that is free; the lock on it tells others that its writer lives."""
     while True:
-        number = (time.time_ns() // 1_000_000) << 20 | int.from_bytes(os.urandom(3), "big") >> 4
+        number = next(numbers)
         path = folder / f"{number:016x}{SUFFIX}"
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             continue
-        entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(entry)  # else a power cut could take the file's name with all that is in it
-        finally:
-            os.close(entry)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        sync_names(folder)  # else a power cut could take the file's name with all that is in it
         return number, path, file
+
+
+def has_writer(path: Path) -> bool:
+    """Say whether a process that lives still appends to a segment."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until the names of the files in `folder` are on the disk."""
+    entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)
+
+
+def _fresh_number() -> int:
+    """Return a number that no other writer has: the time in milliseconds, then 20 random bits."""
+    return (time.time_ns() // 1_000_000) << 20 | int.from_bytes(os.urandom(3), "big") >> 4

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import orjson
 
-from bezoar_core.ledger.segment import Place, scan, segments
+from bezoar_core.ledger.segment import scan, segments
 from bezoar_core.types import Json
 
 Record: TypeAlias = Mapping[str, Json]
@@ -28,14 +28,13 @@ class ModelStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """A ledger in figures. `damaged` are lines that are not what was written, `torn` bytes of unfinished last lines."""
+    """A ledger in figures. `damaged` counts the lines that are not what was written, torn last lines left out."""
 
     segments: int
     replies: int
     bytes: int
     models: tuple[ModelStats, ...]
-    damaged: tuple[Place, ...]
-    torn: int
+    damaged: int
 
 
 @dataclass
@@ -49,23 +48,18 @@ class _Tally:
 def count(folder: Path) -> Stats:
     """Read every line of every segment and return the sums."""
     tallies: dict[str, _Tally] = {}
-    damaged: list[Place] = []
-    size = torn = 0
+    size = damaged = 0
     found = segments(folder)
-    for number, path in found.items():
-        end = 0
+    for path in found.values():
         for line in scan(path):
-            end = line.offset + line.length
             if line.record is None:
-                damaged.append(Place(number, line.offset, line.length))
+                damaged += 1
             else:
                 _add(tallies, orjson.loads(line.record))
-        length = path.stat().st_size
-        size += length
-        torn += length - end
+        size += path.stat().st_size
     models = tuple(ModelStats(model=name, **vars(tally)) for name, tally in sorted(tallies.items()))
     replies = sum(model.replies for model in models)
-    return Stats(segments=len(found), replies=replies, bytes=size, models=models, damaged=tuple(damaged), torn=torn)
+    return Stats(segments=len(found), replies=replies, bytes=size, models=models, damaged=damaged)
 
 
 def _add(tallies: dict[str, _Tally], record: Record) -> None:

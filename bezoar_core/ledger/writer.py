@@ -80,7 +80,7 @@ class Writer:
         self._segment.sync()
         try:
             index = index or Index(self._folder)
-            index.add(self._segment.number, self._going.items(), (), (self._indexed, end))
+            index.add(self._segment.number, self._going.items(), (self._indexed, end))
         except Broken:  # they stay findable here until a later round, or the next opening, succeeds
             if index is not None:
                 index.close()

@@ -175,7 +175,7 @@ def test_killed_and_run_again_nothing_answered_is_asked_again(remote: Remote, tm
     assert counts["requests"] <= 600 + 5 * 64
     with Ledger(tmp_path / "ledger") as ledger:
         assert ledger.stats().replies == 600
-        assert ledger.damage == 0
+        assert ledger.stats().damaged == 0
 
 
 def test_the_server_follows_its_rules_in_both_protocols(tmp_path: Path) -> None:
