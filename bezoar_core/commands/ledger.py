@@ -6,7 +6,8 @@ import math
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -139,22 +140,33 @@ def _export(folder: Path, options: Namespace) -> int:
     from bezoar_core.ledger.export import export
     from bezoar_core.store import replacing
 
-    lines = export(folder, _chosen(options.model, since=options.since), raw=options.raw)
-    if options.out is None:
-        sys.stdout.buffer.writelines(lines)
-        sys.stdout.flush()
-        return 0
+    damaged = 0
+
+    def lines() -> Iterator[bytes]:
+        nonlocal damaged
+        for line in export(folder, _chosen(options.model, since=options.since), raw=options.raw):
+            if isinstance(line, bytes):
+                yield line
+            else:
+                damaged += 1
+
     try:
-        with replacing(options.out) as file:
-            file.writelines(lines)
+        with replacing(options.out) if options.out else nullcontext(sys.stdout.buffer) as file:
+            file.writelines(lines())
+            file.flush()
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise UsageError(f"`{options.out}` cannot be written: {error.strerror}") from error
+        raise UsageError(f"`{options.out or 'standard output'}` cannot be written: {error.strerror}") from error
+    if damaged:
+        print(
+            f"warning: {_many(damaged, 'damaged place')} passed over; `bezoar ledger verify` names them",
+            file=sys.stderr,
+        )
     return 0
 
 
 def _prune(folder: Path, options: Namespace) -> int:
-    from contextlib import nullcontext
-
     from bezoar_core.errors import UsageError, nearest
     from bezoar_core.ledger.compaction import carry_out, plan
     from bezoar_core.run_lock import run_lock

@@ -1,8 +1,8 @@
 """Every reply ever paid for, kept on disk before anything is made of it.
 
 Append-only segments of JSON lines are the truth (`segment`); a SQLite file finds a key in them and can be rebuilt from
-them at any time (`index`). What is wrong with a line (`damage`), the whole checked (`verification`), copied out (`export`) and
-made smaller (`compaction`) is read from the segments alone.
+them at any time (`index`). What is wrong with a line (`damage`), whether all is well (`verification`), a copy to read
+elsewhere (`export`) and a smaller ledger (`compaction`) come from the segments alone.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import orjson
 from bezoar_core.errors import BezoarError
 from bezoar_core.ledger.damage import Damage, Reply, examine
 from bezoar_core.ledger.ledger import Ledger, locked
-from bezoar_core.ledger.segment import Segment, has_writer, segments, sync_names
+from bezoar_core.ledger.segment import Segment, has_writer, reading, segments, sync_names
 from bezoar_core.ledger.stats import Record
 
 SEGMENT_BYTES = 256 * 2**20
@@ -120,7 +120,7 @@ def _join(folder: Path, group: Sequence[Part]) -> None:
     segment = Segment(folder, after=group[0].number)
     try:
         for part in group:
-            with part.path.open("rb") as file:
+            with reading(part.path) as file:
                 for start, end in part.stays:
                     for at in range(start, end, _CHUNK):
                         segment.append(os.pread(file.fileno(), min(_CHUNK, end - at), at))

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
-from bezoar_core.ledger.segment import encode, has_writer, scan
+from bezoar_core.ledger.segment import encode, has_writer, reading, scan
 
 Kind: TypeAlias = Literal["torn", "flipped", "zeros", "other form", "foreign"]
 _KEY = slice(25, 89)  # of a line
@@ -44,7 +44,7 @@ class Damage:
 def examine(path: Path) -> Iterator[Reply | Damage]:
     """Yield every reply of a segment, and all that is between them; what a living process is writing is neither."""
     writing = has_writer(path)  # asked first: a line torn for one that ended now would not heal
-    with path.open("rb") as file:
+    with reading(path) as file:
         for line in scan(path, torn=not writing):
             if line.key is not None and line.record is not None:
                 yield Reply(line.offset, line.length, line.key, line.record)

@@ -12,14 +12,15 @@ from bezoar_core.ledger.segment import segments
 from bezoar_core.ledger.stats import Record
 
 
-def export(folder: Path, wanted: Callable[[Record], bool], *, raw: bool) -> Iterator[bytes]:
+def export(folder: Path, wanted: Callable[[Record], bool], *, raw: bool) -> Iterator[bytes | Damage]:
     """Yield a line for each reply that is `wanted`: `key` (sha256 in hex) and the record, `raw` only where asked for.
 
-    A request that was paid twice has two lines. Damage is passed over.
+    A request that was paid twice has two lines. Damage comes as it is met.
     """
     for path in segments(folder).values():
         for line in examine(path):
             if isinstance(line, Damage):
+                yield line
                 continue
             record: Record = orjson.loads(line.record)
             if wanted(record):

@@ -69,9 +69,12 @@ class Index:
 
     def find(self, key: bytes) -> Place | None:
         """Return where the line of `key` is."""
-        rows = self._rows("SELECT segment, offset, length FROM places WHERE key = ?", key)
-        if rows:
-            return Place(*rows[0])
+        try:  # not through `_rows`: a replay does this for every request
+            row = self._db.execute("SELECT segment, offset, length FROM places WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _broken(error) from error
+        if row is not None:
+            return Place._make(row)
         self._check_inode()
         return None
 
@@ -113,11 +116,9 @@ class Index:
         if inode != self._inode:
             raise Replaced(str(self._path))
 
-    def _rows(self, query: str, *values: bytes) -> list[tuple[int, ...]]:
-        try:
-            return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise _broken(error) from error
+    def _rows(self, query: str) -> list[tuple[int, ...]]:
+        with _noticing():
+            return self._db.execute(query).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

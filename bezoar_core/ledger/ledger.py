@@ -16,7 +16,7 @@ from bezoar_core.ledger.segment import Place, decode, encode, scan, segments
 from bezoar_core.ledger.stats import Record, Stats, count
 from bezoar_core.ledger.writer import Writer
 
-_OPEN_FILES = 32
+_OPEN_FILES = 128
 _BATCH = 50_000
 
 
@@ -133,12 +133,11 @@ class Ledger:
         return record
 
     def _file(self, segment: int) -> int:
-        file = self._files.pop(segment, None)
+        file = self._files.get(segment)
         if file is None:
             if len(self._files) >= _OPEN_FILES:
                 os.close(self._files.pop(next(iter(self._files))))
-            file = os.open(self.folder / f"{segment:016x}.jsonl", os.O_RDONLY | os.O_CLOEXEC)
-        self._files[segment] = file
+            file = self._files[segment] = os.open(self.folder / f"{segment:016x}.jsonl", os.O_RDONLY | os.O_CLOEXEC)
         return file
 
 

@@ -7,7 +7,8 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -55,15 +56,22 @@ def decode(line: bytes) -> tuple[bytes, bytes] | None:
 
 def scan(path: Path, start: int = 0, *, torn: bool = False) -> Iterator[Line]:
     """Yield the lines of a segment from `start`; a torn last line is among them only with `torn`, as a damaged one."""
+    with reading(path) as file:
+        file.seek(start)
+        offset = start
+        for line in file:
+            if line[-1:] != b"\n" and not torn:
+                return
+            yield from _read(line, offset)
+            offset += len(line)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """Open a segment to read it; a disk that does not let us is a `BezoarError`."""
     try:
         with path.open("rb") as file:
-            file.seek(start)
-            offset = start
-            for line in file:
-                if line[-1:] != b"\n" and not torn:
-                    return
-                yield from _read(line, offset)
-                offset += len(line)
+            yield file
     except OSError as error:
         raise BezoarError(f"the ledger cannot be read: {error.strerror}", where=str(path)) from error
 
@@ -154,13 +162,11 @@ def _create(folder: Path, numbers: Iterator[int]) -> tuple[int, Path, int]:
 
 def has_writer(path: Path) -> bool:
     """Say whether a process that lives still appends to a segment."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
+    with reading(path) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 

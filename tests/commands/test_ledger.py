@@ -60,6 +60,9 @@ def test_verify_names_damage_and_ends_with_1_until_prune_takes_it_out(project: B
     assert "1 damaged place: up to 0 replies lost" in ended.err
     assert "the requests of 1 were answered again" in ended.err
     assert "tip: put the named files back" in ended.err
+    exported = project.bezoar("ledger", "export")
+    assert (exported.status, numbers(exported.out)) == (0, [0, 1, 2])
+    assert exported.err == "warning: 1 damaged place passed over; `bezoar ledger verify` names them\n"
     assert "100 bytes of damage and 0 duplicates are gone" in project.bezoar("ledger", "prune").out
     assert project.bezoar("ledger", "verify").status == 0
 

@@ -110,3 +110,10 @@ def test_a_folder_that_cannot_be_written_is_verified_all_the_same(
     with pytest.raises(BezoarError, match="the ledger cannot be opened: Read-only file system") as caught:
         Ledger(tmp_path)
     assert "only read" in caught.value.tip
+
+
+def test_a_segment_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / f"{7:016x}.jsonl").mkdir()
+    for read in (count, verify, Ledger):
+        with pytest.raises(BezoarError, match="the ledger cannot be read: Is a directory"):
+            read(tmp_path)
