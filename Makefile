@@ -11,7 +11,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow docs versions lock clean
+.PHONY: install demo lint format types test test-slow docs versions lock bench-ledger clean
 .PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger
 
 install: $(INSTALLED)
@@ -80,6 +80,9 @@ bench-dedup: $(INSTALLED)
 # Orca over 2 GB of parquet (GIGABYTES=...): memory, speed, and what a kill costs
 bench-orca: $(INSTALLED)
 	$(BIN)/python benchmarks/orca_stream.py
+
+bench-ledger: $(INSTALLED)
+	$(BIN)/python benchmarks/ledger.py
 
 clean:
 	rm -rf .venv benchmarks/completions/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
