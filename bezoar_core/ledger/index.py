@@ -17,17 +17,23 @@ CREATE TABLE IF NOT EXISTS places (
 CREATE TABLE IF NOT EXISTS segments (number INTEGER PRIMARY KEY, scanned INTEGER NOT NULL);
 """
 # a request paid twice by two processes: the reply received first stays the one that is replayed
-_ADD = """
-INSERT INTO places VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
-SET segment = excluded.segment, offset = excluded.offset, length = excluded.length
+_FIRST = """
+ON CONFLICT (key) DO UPDATE SET segment = excluded.segment, offset = excluded.offset, length = excluded.length
 WHERE (excluded.segment, excluded.offset) < (segment, offset)
 """
-
+_ADD = f"INSERT INTO places VALUES (?, ?, ?, ?) {_FIRST}"
 
 # a part that does not join what is indexed already leaves a gap, which the next opening has to read
 _SCANNED = """
 INSERT INTO segments VALUES (:number, CASE WHEN :start = 0 THEN :end ELSE 0 END) ON CONFLICT (number) DO UPDATE
 SET scanned = max(scanned, :end) WHERE scanned >= :start
+"""
+_FOUND = "CREATE TEMP TABLE found (key BLOB, segment INTEGER, offset INTEGER, length INTEGER)"
+# in the order of the tree each of its pages is written once, however many lines there are
+_MERGE = f"INSERT INTO places SELECT * FROM found WHERE key IS NOT NULL ORDER BY key, segment, offset {_FIRST}"
+_MERGED = """
+INSERT INTO segments SELECT segment, max(offset + length) FROM found WHERE true GROUP BY segment
+ON CONFLICT (number) DO UPDATE SET scanned = max(scanned, excluded.scanned)
 """
 
 
@@ -82,9 +88,19 @@ class Index:
         """Take in what was found in the `part` (from, to) of `segment`, all of it or nothing."""
         self._check_inode()
         with _noticing(), self._transaction() as db:
-            # sorted, they touch each page of the tree once: half the time where a million are new
-            db.executemany(_ADD, ((key, *place) for key, place in sorted(keys)))
+            db.executemany(_ADD, ((key, *place) for key, place in keys))
             db.execute(_SCANNED, {"number": segment, "start": part[0], "end": part[1]})
+
+    def take_in(self, lines: Iterable[tuple[bytes | None, Place]]) -> None:
+        """Take in any number of lines (without a key: damaged), of each segment from where it is indexed so far."""
+        with _noticing():
+            with self._transaction("BEGIN") as db:  # a table of our own: it keeps nobody waiting
+                db.execute(_FOUND)
+                db.executemany("INSERT INTO found VALUES (?, ?, ?, ?)", ((key, *place) for key, place in lines))
+            with self._transaction() as db:
+                db.execute(_MERGE)
+                db.execute(_MERGED)
+            self._db.execute("DROP TABLE found")
 
     def scanned(self) -> dict[int, int]:
         """Return how far each segment is indexed, in bytes."""
@@ -121,12 +137,12 @@ class Index:
             return self._db.execute(query).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        self._db.execute(begin)
         try:
             yield self._db
             self._db.execute("COMMIT")
-        except sqlite3.Error:
+        except BaseException:
             self._db.rollback()
             raise
 

@@ -17,7 +17,6 @@ from bezoar_core.ledger.stats import Record, Stats, count
 from bezoar_core.ledger.writer import Writer
 
 _OPEN_FILES = 128
-_BATCH = 50_000
 
 
 class Ledger:
@@ -146,7 +145,7 @@ def indexed(folder: Path) -> Index:
     index = Index(folder)
     try:
         _catch_up(index, folder)
-    except Broken:
+    except BaseException:
         index.close()
         raise
     return index
@@ -159,23 +158,13 @@ def _catch_up(index: Index, folder: Path) -> None:
     sizes = {number: path.stat().st_size for number, path in found.items()}
     if any(sizes.get(number, -1) < end for number, end in known.items()):
         raise Broken("a segment shrank or went")  # and a reply in it may lie in another segment too
-    for number, path in found.items():
-        start = known.get(number, 0)
-        if sizes[number] > start:
-            _scan_into(index, number, path, start)
-
-
-def _scan_into(index: Index, number: int, path: Path, start: int) -> None:
-    keys: list[tuple[bytes, Place]] = []
-    end = start
-    for line in scan(path, start):
-        end = line.offset + line.length
-        if line.key is not None:
-            keys.append((line.key, Place(number, line.offset, line.length)))
-        if len(keys) >= _BATCH:
-            index.add(number, keys, (start, end))
-            keys, start = [], end
-    index.add(number, keys, (start, end))
+    behind = [(number, path) for number, path in found.items() if sizes[number] > known.get(number, 0)]
+    if behind:
+        index.take_in(
+            (line.key, Place(number, line.offset, line.length))
+            for number, path in behind
+            for line in scan(path, known.get(number, 0))
+        )
 
 
 @contextmanager
