@@ -157,8 +157,8 @@ def main() -> None:
             for work in (puts, sqlite_full):
                 with tempfile.TemporaryDirectory(prefix="bezoar-bench-") as empty:
                     rows.append(measure(work, Path(empty), number))
-        rows += [measure(reopen_cold, ledger, number) for number in range(ROUNDS)]
         rows.append(measure(rebuild, ledger, 0))
+        rows += [measure(reopen_cold, ledger, number) for number in range(ROUNDS)]
     ratios = {
         "reopen_seconds": median(rows, "reopen"),
         "reopen_cold_seconds": median(rows, "reopen_cold"),
