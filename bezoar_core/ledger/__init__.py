@@ -8,6 +8,6 @@ elsewhere (`export`) and a smaller ledger (`compaction`) come from the segments 
 from __future__ import annotations
 
 from bezoar_core.ledger.ledger import Ledger
-from bezoar_core.ledger.stats import ModelStats, Record, Stats
+from bezoar_core.ledger.stats import Record
 
-__all__ = ["Ledger", "ModelStats", "Record", "Stats"]
+__all__ = ["Ledger", "Record"]

@@ -13,7 +13,7 @@ import orjson
 from bezoar_core.errors import BezoarError
 from bezoar_core.ledger.index import Broken, Busy, Index, Replaced, remove
 from bezoar_core.ledger.segment import Place, decode, encode, scan, segments
-from bezoar_core.ledger.stats import Record, Stats, count
+from bezoar_core.ledger.stats import Record
 from bezoar_core.ledger.writer import Writer
 
 _OPEN_FILES = 128
@@ -58,10 +58,6 @@ class Ledger:
         if self._writer is None:
             self._writer = Writer(self.folder)
         self._writer.append(key, encode(key, orjson.dumps(record)))
-
-    def stats(self) -> Stats:
-        """Read the whole ledger and return its figures."""
-        return count(self.folder)
 
     def close(self) -> None:
         """Wait until every reply is on the disk and in the index."""

@@ -19,6 +19,7 @@ from bezoar_core.engine import Engine, Retries, Target
 from bezoar_core.errors import RequestFailed
 from bezoar_core.in_order import in_order
 from bezoar_core.ledger import Ledger
+from bezoar_core.ledger.stats import count
 from bezoar_core.records import Message
 from bezoar_core.types import ModelRef
 from bezoar_plugins.clients.anthropic import Anthropic
@@ -125,7 +126,7 @@ async def test_with_a_third_of_all_replies_faulty_every_row_is_delivered(
         spent = sum(fault != "ok" for fault in faults[: counts["requests"]])
         assert counts["requests"] == 600 + spent
         assert ask.totals.retries == spent
-        assert ledger.stats().replies == counts["answered"] - sum(counts.get(k, 0) for k in ("empty", "abort"))
+        assert count(ledger.folder).replies == counts["answered"] - sum(counts.get(k, 0) for k in ("empty", "abort"))
 
 
 async def test_what_cannot_be_had_is_listed_with_its_cause_and_nothing_of_it_is_kept(
@@ -140,7 +141,7 @@ async def test_what_cannot_be_had_is_listed_with_its_cause_and_nothing_of_it_is_
         assert sorted(error.kind for error in failed) == ["context", "filtered", "forbidden", "refused", "refused"]
         assert all("model `gpt`" in str(error) for error in failed)
         assert remote.counts()["requests"] == 40
-        assert ledger.stats().replies == 35
+        assert count(ledger.folder).replies == 35
 
 
 async def test_a_canary_key_is_in_no_file_and_no_error(remote: Remote, tmp_path: Path) -> None:
@@ -174,8 +175,8 @@ def test_killed_and_run_again_nothing_answered_is_asked_again(remote: Remote, tm
     counts = remote.counts()
     assert counts["requests"] <= 600 + 5 * 64
     with Ledger(tmp_path / "ledger") as ledger:
-        assert ledger.stats().replies == 600
-        assert ledger.stats().damaged == 0
+        assert count(ledger.folder).replies == 600
+        assert count(ledger.folder).damaged == 0
 
 
 def test_the_server_follows_its_rules_in_both_protocols(tmp_path: Path) -> None:

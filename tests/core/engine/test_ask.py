@@ -11,6 +11,7 @@ from core.engine.virtual_time import run
 from bezoar_core.engine import Budget, Engine, Price, Retries, Target, Totals
 from bezoar_core.errors import BezoarError, BudgetSpent, RequestFailed, StepFailed, Transient
 from bezoar_core.ledger import Ledger
+from bezoar_core.ledger.stats import count
 from bezoar_core.records import Completion, Message, Sampling, Usage
 from bezoar_core.types import ModelRef
 
@@ -49,7 +50,7 @@ async def test_a_reply_is_in_the_ledger_before_it_is_used_and_is_replayed_equal(
     client = ScriptedClient(script=[reply])
     first = engine(ledger, client)
     assert await first(MODEL, said("hello")) == reply
-    assert ledger.stats().replies == 1
+    assert count(ledger.folder).replies == 1
     with Ledger(ledger.folder) as elsewhere:
         again = engine(elsewhere, ScriptedClient(script=[AssertionError("asked twice")]))
         assert await again(MODEL, said("hello")) == reply
@@ -226,7 +227,7 @@ def test_tries_are_bounded_and_the_cause_is_named(ledger: Ledger) -> None:
     assert caught.value.kind == "server"
     assert len(client.requests) == 4
     assert (ask.totals.failed, ask.totals.retries) == (1, 3)
-    assert ledger.stats().replies == 0
+    assert count(ledger.folder).replies == 0
 
 
 async def test_what_cannot_heal_fails_at_once(ledger: Ledger) -> None:
@@ -298,7 +299,7 @@ async def test_an_unknown_price_is_unknown_and_not_nothing(ledger: Ledger, tmp_p
     ask = engine(ledger, ScriptedClient(), price=None, spend=Budget(tmp_path / "spent", tmp_path / "reserved"))
     await ask(MODEL, said("q"))
     assert ask.totals.usd is None
-    assert ledger.stats().models[0].usd is None
+    assert count(ledger.folder).models[0].usd is None
 
 
 async def test_a_reply_without_token_counts_is_charged_by_a_high_guess(ledger: Ledger) -> None:

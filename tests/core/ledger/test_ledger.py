@@ -18,11 +18,13 @@ from core.ledger.replies import key, record
 from bezoar_core.errors import BezoarError
 from bezoar_core.ledger import Ledger
 from bezoar_core.ledger.segment import decode, encode, scan
+from bezoar_core.ledger.stats import count
 
 WRITER = """
 import sys
 from pathlib import Path
 from bezoar_core.ledger import Ledger
+from bezoar_core.ledger.stats import count
 from hashlib import sha256
 
 name, folder, first, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
@@ -62,7 +64,7 @@ def test_what_is_put_is_found_at_once_and_after_reopening(tmp_path: Path) -> Non
     with Ledger(tmp_path) as ledger:
         assert ledger.get(key(1)) == record(1)
         assert ledger.get(key(2)) is None
-        assert ledger.stats().damaged == 0
+        assert count(ledger.folder).damaged == 0
 
 
 def test_a_ledger_that_is_only_read_makes_no_segment(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_truncated_at_every_byte_it_gives_every_whole_record_and_no_other(tmp_pa
         with Ledger(copy) as ledger:
             whole = sum(end <= cut for end in ends)
             assert [ledger.get(key(n)) for n in range(6)] == [record(n) if n < whole else None for n in range(6)]
-            assert ledger.stats().damaged == 0
+            assert count(ledger.folder).damaged == 0
 
 
 def test_writing_goes_on_after_a_torn_line(tmp_path: Path) -> None:
@@ -168,7 +170,7 @@ def test_a_flipped_bit_costs_one_record_and_is_counted(tmp_path: Path) -> None:
             lost = [n for n in range(5) if found[n] is None]
             assert lost == [sum(end < place for end in line_breaks)]
             assert all(found[n] in (None, record(n)) for n in range(5))
-            assert ledger.stats().damaged >= 1
+            assert count(ledger.folder).damaged >= 1
 
 
 def test_damage_after_indexing_is_noticed_when_the_record_is_asked_for(tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_a_removed_segment_is_forgotten(tmp_path: Path) -> None:
     only_segment(tmp_path).unlink()
     with Ledger(tmp_path) as ledger:
         assert ledger.get(key(1)) is None
-        assert ledger.stats().replies == 0
+        assert count(ledger.folder).replies == 0
 
 
 def test_of_a_request_paid_twice_the_first_reply_stays(tmp_path: Path) -> None:
@@ -310,8 +312,8 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
                 found = ledger.get(key(number))
                 assert found is not None and found["number"] == number
             assert ledger.get(key(10_049)) == record(49)
-            assert ledger.stats().damaged == 0
-            assert ledger.stats().replies == 1250
+            assert count(ledger.folder).damaged == 0
+            assert count(ledger.folder).replies == 1250
         (tmp_path / "index.sqlite").unlink()
 
 
@@ -353,7 +355,7 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, monkeypatch: pyte
         ledger.put(key(3), record(3))
     with Ledger(tmp_path) as ledger:
         assert [ledger.get(key(n)) for n in (1, 2, 3)] == [record(1), None, record(3)]
-        assert ledger.stats().damaged == 0
+        assert count(ledger.folder).damaged == 0
 
 
 def test_a_write_taken_in_parts_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +382,7 @@ def test_stats_sum_replies_tokens_and_cost_by_model(tmp_path: Path) -> None:
         ledger.put(key(1), record(1))
         ledger.put(key(2), record(2))
         ledger.put(key(3), record(3) | {"model": "n", "usd": None, "input_tokens": None})
-        stats = ledger.stats()
+        stats = count(ledger.folder)
     assert [(m.model, m.replies, m.input_tokens, m.output_tokens, m.usd) for m in stats.models] == [
         ("m", 2, 6, 3, 1.0),
         ("n", 1, 0, 3, None),
