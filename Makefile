@@ -11,7 +11,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
   nvidia-nvtx triton
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo lint format types test test-slow docs versions lock bench-ledger clean
+.PHONY: install demo lint format types test test-slow docs versions lock clean
 .PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger
 
 install: $(INSTALLED)
