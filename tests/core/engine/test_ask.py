@@ -172,7 +172,7 @@ def test_the_reply_to_a_request_that_has_left_is_kept_though_its_asker_went_away
 
     run(main())
     assert len(client.requests) == 2  # the other three had not left
-    assert ledger.stats().models[0].replies == 2
+    assert count(ledger.folder).models[0].replies == 2
     assert ask.totals.requests == 2 and client.closed
     again = engine(ledger, client)
     assert run(again(MODEL, said("q0"))).text == "reply to q0"
