@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -112,10 +112,13 @@ class _Inputs(Iterable[Row]):
     @property
     def rows(self) -> int | None:
         """Return how many rows there are, where that is known without reading them."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         found = [self._shop.spec.datasets[ref.name].parquet for ref, _ in self._sources]
-        return sum(pq.read_metadata(path).num_rows for path in found if path) if all(found) else None
+        with suppress(OSError, pa.ArrowException):  # whoever reads it says what is wrong
+            return sum(pq.read_metadata(path).num_rows for path in found if path) if all(found) else None
+        return None
 
     def __iter__(self) -> Iterator[Row]:
         number = 0
