@@ -75,8 +75,9 @@ class Runner:
     async def go(self) -> RunRecord:
         """Make every selected node, or stop at the first failure; what runs then is let finish."""
         began = time.monotonic()
-        # what a job scheduler sends is taken as Ctrl-C is
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
+        run = asyncio.current_task()
+        if run is not None:  # what a job scheduler sends is taken as Ctrl-C is
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)
         workers, events = Workers(self.run / "logs"), Events(self.run / "events.jsonl")
         watching = asyncio.create_task(self._watch())
         running: dict[asyncio.Task[None], str] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -102,6 +103,7 @@ class BezoarProject:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_interruptible,
         )
 
     def bezoar(self, *arguments: str) -> Ended:
@@ -109,6 +111,11 @@ class BezoarProject:
         process = self.start(*arguments)
         out, err = process.communicate()
         return Ended(process.returncode, out, err)
+
+
+def _interruptible() -> None:
+    """Take Ctrl-C as a terminal's programs do, though the tests themselves may run where it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

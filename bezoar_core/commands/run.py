@@ -77,7 +77,10 @@ class Run:
             fetch(project, plan, entries, lambda line: print(line, file=sys.stderr))
             run = new_run(project.state)
             with Display(plan, selected) as display:
-                record = asyncio.run(Runner(plan, run, selected, options.rerun, budget, display.watch).go())
+                try:
+                    record = asyncio.run(Runner(plan, run, selected, options.rerun, budget, display.watch).go())
+                except asyncio.CancelledError:
+                    raise KeyboardInterrupt from None
         again = registry_options.command_line(options, "run")
         print_summary(plan, record, again, registry_options.command_line(options, "release") + " --dry-run")
         if record.error is not None:
