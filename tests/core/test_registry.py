@@ -82,7 +82,7 @@ def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> Non
         ("file:dolly.jsonl", "file:.", "registry.yaml:8:11: `.` holds `.bezoar`, which changes while a run reads it"),
         ("file:dolly.jsonl", "file:/dev/null", "`/dev/null` is neither a file nor a folder"),
         ("file:dolly.jsonl", f"file:{'x' * 300}", "cannot be read: File name too long"),
-        ("data: made", 'data: made, labels: ""', "registry.yaml:13:55: `` holds `.bezoar`"),
+        ("data: made", 'data: made, labels: ""', "registry.yaml:13:49: `` holds `.bezoar`"),
         ("data: made", f"data: made, labels: {'x' * 300}", "cannot be read: File name too long"),
         ("seeds: dolly", "seeds: []", "registry.yaml:12:41: `seeds` names nothing"),
         ("use: lamini", "use: [lamini]", "registry.yaml:12:10: `use` is text: the name of a scheme"),
