@@ -77,6 +77,7 @@ class Engine:
         self._retries = retries or Retries()
         self._limits: dict[str, Limits] = {}
         self._jobs: dict[bytes, _Job] = {}
+        self._reached: set[str] = set()
         if spend is not None and spend.usd is not None:
             _check_prices(targets)
 
@@ -152,7 +153,7 @@ class Engine:
                 return await self._attempt(target, request, key, limits, leave, job)
             except Transient as trouble:
                 try:
-                    delay = self._retries.delay(trouble, failures, key)
+                    delay = self._retries.delay(trouble, failures, key, reached=target.name in self._reached)
                 except BezoarError as error:
                     error.where = error.where or f"model `{target.name}`"
                     raise
@@ -173,7 +174,10 @@ class Engine:
         began = time.perf_counter()
         try:
             reply = await target.client.complete(request)
+            self._reached.add(target.name)
         except BaseException as error:
+            if isinstance(error, Transient | RequestFailed) and error.kind != "unreachable":
+                self._reached.add(target.name)
             if isinstance(error, Transient) and error.kind in _REJECTIONS:
                 limits.rejected(leave, error.retry_after)
             elif isinstance(error, Transient | RequestFailed):

@@ -59,6 +59,7 @@ class Loopback:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_get("/counts", self._counts)
         app.router.add_post("/script", self._script)
+        app.router.add_route("*", "/{path:.*}", self._nothing)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -75,6 +76,10 @@ class Loopback:
 
     async def __aexit__(self, *exception: object) -> None:
         await self.stop()
+
+    async def _nothing(self, request: web.Request) -> web.Response:
+        self.counts["nothing"] += 1
+        return _json(_openai_error("not_found", f"nothing at {request.path}"), 404)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, _openai_error, _chat_request, _chat_reply)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from aiohttp import web
 from clients import loopback
 from clients.loopback import Loopback
 
@@ -110,6 +111,12 @@ def test_retry_after_in_its_other_forms() -> None:
     assert http._retry_after({}) is None
 
 
+def test_a_time_of_day_to_come_back_at_counts_from_the_servers_clock() -> None:
+    headers = {"retry-after": "Wed, 01 Jan 2020 00:00:30 GMT", "date": "Wed, 01 Jan 2020 00:00:00 GMT"}
+    assert http._retry_after(headers) == 30
+    assert http._retry_after({**headers, "date": "today"}) is None
+
+
 def test_a_server_that_says_not_to_try_again_is_obeyed() -> None:
     failure = http._failure(500, {"x-should-retry": "false"}, b"")
     assert isinstance(failure, RequestFailed)
@@ -122,15 +129,36 @@ async def test_a_key_with_a_line_break_is_said_without_the_key(loop: Loopback) -
     assert caught.value.kind == "auth" and "no-such" not in str(caught.value)
 
 
-async def test_nobody_there(server: Server) -> None:
+async def unreachable(base_url: str, said: str) -> None:
+    absent = Server(base_url=base_url, headers={}, connect_timeout=0.2)
+    try:
+        with pytest.raises(Transient, match=f"^{said}$") as caught:
+            await post(absent)
+    finally:
+        await absent.aclose()
+    assert caught.value.kind == "unreachable"
+
+
+async def test_nobody_there() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    absent = Server(base_url=f"http://127.0.0.1:{port}", headers={})
-    with pytest.raises(Transient, match=r"127\.0\.0\.1: Connect call failed") as caught:
-        await post(absent)
-    await absent.aclose()
-    assert caught.value.kind == "connection"
+    await unreachable(f"http://127.0.0.1:{port}", rf"127\.0\.0\.1:{port} cannot be reached: Connection refused")
+
+
+async def test_no_such_host() -> None:
+    await unreachable("http://nowhere.invalid/v1", r"nowhere\.invalid cannot be reached: .+")
+
+
+async def test_a_host_that_takes_no_connection() -> None:
+    with socket.socket() as busy, socket.socket() as first, socket.socket() as second:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        for other in (first, second):  # the queue is full then, and the kernel drops what comes
+            other.setblocking(False)
+            other.connect_ex(busy.getsockname())
+        port = busy.getsockname()[1]
+        await unreachable(f"http://127.0.0.1:{port}", rf"127\.0\.0\.1:{port} cannot be reached: no answer in time")
 
 
 @pytest.mark.parametrize("fault", ["slow:5", "endless"])
@@ -138,7 +166,7 @@ async def test_a_reply_that_does_not_come_or_never_ends(fault: str, loop: Loopba
     server = Server(base_url=f"{loop.url}/v1", headers={}, connect_timeout=0.1, read_timeout=0.2)
     loop.faults.append(fault)
     began = asyncio.get_running_loop().time()
-    with pytest.raises(Transient, match=r"127\.0\.0\.1 did not answer in time") as caught:
+    with pytest.raises(Transient, match=r"127\.0\.0\.1:\d+ did not answer in time") as caught:
         await post(server)
     await server.aclose()
     assert caught.value.kind == "timeout"
@@ -173,6 +201,26 @@ async def test_the_key_is_blotted_out_of_errors_and_replies(fault: str, loop: Lo
         said = str(error)
     assert KEY not in said and "***" in said
     assert KEY not in repr(server)
+
+
+@pytest.mark.parametrize("written", ["sk-can/ary", "sk-can\\/ary"])
+async def test_the_key_is_blotted_out_as_json_may_write_it(
+    written: str, loop: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loopback, "_json", lambda *reply: web.Response(text=f'{{"error": "no {written}"}}', status=400))
+    server = Server(base_url=f"{loop.url}/v1", headers={}, secrets=("sk-can/ary",))
+    loop.faults.append("400")
+    with pytest.raises(RequestFailed) as caught:
+        await post(server)
+    await server.aclose()
+    assert "sk-can" not in str(caught.value)
+
+
+async def test_a_key_in_the_path_of_an_address_is_blotted_out_of_errors(loop: Loopback) -> None:
+    server = Server(base_url=f"{loop.url}/{KEY}/v1", headers={})
+    with pytest.raises(RequestFailed, match=r"nothing at /\*\*\*/v1/chat/completions"):
+        await post(server)
+    await server.aclose()
 
 
 async def test_a_placeholder_for_a_key_is_no_secret(server: Server) -> None:

@@ -196,6 +196,7 @@ async def test_content_that_is_all_reasoning_is_empty_text(chat: OpenAI, monkeyp
     ("address", "message"),
     [
         ("https://me:secret@host/v1", "`base_url` holds a login: give the key as `api_key`"),
+        ("https://host/v1?key=secret", "`base_url` holds more than an address: give what follows"),
         ("localhost:8000/v1", "`base_url` must begin with `http://` or `https://`"),
     ],
 )

@@ -130,13 +130,17 @@ def test_nothing_left_after_a_filter_is_said_and_what_was_made_stays(project: Be
     assert re.search(r"made +made", again.out)
 
 
-def test_failed_rows_above_the_limit_stop_the_step_and_below_are_listed(project: BezoarProject) -> None:
+def test_a_server_that_is_not_there_is_named_within_seconds(project: BezoarProject) -> None:
     change(project, TEACHER, 'teacher: {client: openai, model: m, base_url: "http://127.0.0.1:9"}')
-    ended = project.bezoar("run", "--only", "made")
-    assert ended.status == 1
-    assert "Traceback" not in ended.err
-    assert "rows got no reply" in ended.err
-    assert "127.0.0.1" in ended.err
+    cause = "error: model `teacher`: 127.0.0.1:9 cannot be reached: Connection refused (4 attempts)"
+    refused(project.bezoar("run", "--only", "made"), 1, cause, "check `base_url`, and that a server runs there")
+
+
+def test_failed_rows_above_the_limit_stop_the_step(project: BezoarProject) -> None:
+    change(project, TEACHER, 'teacher: {client: openai, model: m, base_url: "http://127.0.0.1:9"}')
+    environment = {"PYTHONPATH": _first(_refusing(project.root))}
+    ended = dataclasses.replace(project, environment=environment).bezoar("run", "--only", "made")
+    refused(ended, 1, "rows got no reply, and `on_error` bears 1%", "model `teacher`: nobody there")
 
 
 def test_a_benchmark_whose_model_does_not_answer_leaves_no_measurement(project: BezoarProject) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -43,7 +44,10 @@ _TOO_LONG = ("context length", "prompt is too long", "context window", "too many
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One API. `secrets` never leave it: they are blotted out of every reply and message."""
+    """One API. `secrets` never leave it: they are blotted out of every reply and message.
+
+    A gateway's address may hold a key too: long parts of its path are blotted out of messages.
+    """
 
     base_url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -51,11 +55,16 @@ class Server:
     connect_timeout: float = 10.0
     read_timeout: float = 600.0
     _blots: tuple[bytes, ...] = field(init=False, repr=False)
+    _path: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # a placeholder such as `none` is no secret, and would be blotted out of ordinary words
-        blots = tuple(secret.encode() for secret in self.secrets if len(secret) >= _SHORTEST_SECRET)
-        object.__setattr__(self, "_blots", blots)
+        secrets = [secret for secret in self.secrets if len(secret) >= _SHORTEST_SECRET]
+        in_json = [json.dumps(secret)[1:-1] for secret in secrets]  # as a server may write it
+        blots = {*secrets, *in_json, *(text.replace("/", "\\/") for text in in_json)}
+        object.__setattr__(self, "_blots", tuple(text.encode() for text in sorted(blots)))
+        parts = urlsplit(self.base_url).path.split("/")
+        object.__setattr__(self, "_path", tuple(part.encode() for part in parts if len(part) >= _SHORTEST_SECRET))
 
     async def post(self, path: str, body: Mapping[str, Json]) -> dict[str, Json]:
         """Send `body` once and return the reply; raises `Transient` or `RequestFailed`."""
@@ -65,17 +74,18 @@ class Server:
             async with self._session.post(
                 self.base_url.rstrip("/") + path, data=orjson.dumps(body), allow_redirects=False
             ) as response:
-                content = self._blotted(await _whole(response))
-                if response.status != 200:
-                    raise _failure(response.status, response.headers, content)
-                return _parsed(content)
+                content = _blotted(await _whole(response), self._blots)
+                if response.status == 200 and (reply := _parsed(content)) is not None:
+                    return reply
+                raise _failure(response.status, response.headers, _blotted(content, self._path))
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise Transient(f"{self._host} cannot be reached: {_reason(error)}", kind="unreachable") from error
         except TimeoutError as error:
             raise Transient(f"{self._host} did not answer in time", kind="timeout") from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise RequestFailed(f"`{self._host}` is no address", kind="model", tip="check `base_url`") from error
         except (aiohttp.ClientError, OSError) as error:
-            reason = getattr(error, "strerror", None) or type(error).__name__
-            raise Transient(f"{self._host}: {reason}", kind="connection") from error
+            raise Transient(f"{self._host}: {_reason(error)}", kind="connection") from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -102,13 +112,14 @@ class Server:
 
     @property
     def _host(self) -> str:
-        return urlsplit(self.base_url).hostname or "the server"
+        return urlsplit(self.base_url).netloc.rpartition("@")[2] or "the server"
 
-    def _blotted(self, content: bytes) -> bytes:
-        for secret in self._blots:
-            if secret in content:
-                content = content.replace(secret, b"***")
-        return content
+
+def _blotted(content: bytes, secrets: Iterable[bytes]) -> bytes:
+    for secret in secrets:
+        if secret in content:
+            content = content.replace(secret, b"***")
+    return content
 
 
 def check_address(base_url: str) -> None:
@@ -119,6 +130,18 @@ def check_address(base_url: str) -> None:
         raise ValueError("`base_url` must begin with `http://` or `https://`")
     if "@" in urlsplit(base_url).netloc:
         raise ValueError("`base_url` holds a login: give the key as `api_key`")
+    if "?" in base_url or "#" in base_url:
+        raise ValueError("`base_url` holds more than an address: give what follows `?` or `#` as `api_key`")
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says of a connection that failed, without the address."""
+    number = getattr(error, "errno", None)
+    if number is not None and number > 0:
+        return os.strerror(number)
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 async def _whole(response: ClientResponse) -> bytes:
@@ -136,14 +159,13 @@ async def _whole(response: ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _parsed(content: bytes) -> dict[str, Json]:
+def _parsed(content: bytes) -> dict[str, Json] | None:
+    """Return the JSON object, or None where it is none."""
     try:
         reply = orjson.loads(content)
     except orjson.JSONDecodeError:
         reply = _parsed_with_halves(content)
-    if not isinstance(reply, dict):
-        raise Transient(f"the reply is no JSON object: {_shortened(content)}", kind="reply")
-    return reply
+    return reply if isinstance(reply, dict) else None
 
 
 def _parsed_with_halves(content: bytes) -> object:
@@ -155,7 +177,9 @@ def _parsed_with_halves(content: bytes) -> object:
 
 
 def _failure(status: int, headers: Mapping[str, str], content: bytes) -> Exception:
-    """Return what a reply with a status other than 200 means."""
+    """Return what a reply that cannot be used means."""
+    if status == 200:
+        return Transient(f"the reply is no JSON object: {_shortened(content)}", kind="reply")
     kind = _kind(status, content)
     message = f"status {status}: {_shortened(content)}"
     if kind in _FINAL_KINDS or headers.get("x-should-retry") == "false":
@@ -184,7 +208,7 @@ def _kind(status: int, content: bytes) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds the server asks to wait."""
+    """Return the seconds the server asks to wait; a time of day counts from the server's own, whatever ours says."""
     from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
@@ -197,7 +221,8 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - datetime.now(UTC)).total_seconds())
+        now = parsedate_to_datetime(headers["date"]) if "date" in headers else datetime.now(UTC)
+        return max(0.0, (parsedate_to_datetime(headers["retry-after"]) - now).total_seconds())
     except (KeyError, ValueError, TypeError):
         return None
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,6 +251,25 @@ def test_a_wait_beyond_patience_ends_the_step(ledger: Ledger) -> None:
     client = ScriptedClient(script=[Transient("status 429", kind="rate_limit", retry_after=7200)])
     with pytest.raises(StepFailed, match="asks to wait 7,200 seconds"):
         run(_ask(engine(ledger, client), "q"))
+
+
+def test_where_nothing_ever_answered_the_step_ends_and_where_something_did_it_is_waited_for(ledger: Ledger) -> None:
+    gone = Transient("h:1 cannot be reached: Connection refused", kind="unreachable")
+    client = ScriptedClient(script=[gone] * 99)
+    with pytest.raises(StepFailed, match=r"model `teacher`: h:1 cannot be reached: Connection refused \(4 attempts\)"):
+        run(_ask(engine(ledger, client), "q"))
+    assert len(client.requests) == 4
+    for before in ("a reply", Transient("busy", kind="server"), RequestFailed("too long", kind="context")):
+        client = ScriptedClient(script=[before, *[gone] * 6, "back again"])
+        ask = engine(ledger, client)
+
+        async def main(ask: Engine) -> str:
+            with contextlib.suppress(RequestFailed):
+                await ask(MODEL, said(f"first of {id(ask)}"))
+            return (await ask(MODEL, said(f"second of {id(ask)}"))).text
+
+        assert run(main(ask)) in ("back again", f"reply to second of {id(ask)}")
+        assert len(client.requests) >= 8
 
 
 async def test_a_bug_in_a_client_is_not_hidden(ledger: Ledger) -> None:

@@ -33,6 +33,27 @@ def test_a_server_that_asks_for_hours_ends_the_step() -> None:
         Retries().delay(Transient("slow down", kind="rate_limit", retry_after=3600), [], KEY)
 
 
+def test_a_server_that_was_never_there_ends_the_step_within_seconds() -> None:
+    rules, trouble = Retries(), Transient("h:1 cannot be reached: Connection refused", kind="unreachable")
+    earlier: list[str] = []
+    waited = 0.0
+    with pytest.raises(
+        StepFailed, match=r"Connection refused \(4 attempts\)\n  tip: check `base_url`, and that a server"
+    ):
+        while True:
+            waited += rules.delay(trouble, earlier, KEY, reached=False)
+            earlier.append(trouble.kind)
+    assert 1.5 < waited < 4
+
+
+def test_a_server_that_was_there_once_is_waited_for() -> None:
+    trouble = Transient("h:1 cannot be reached: Connection refused", kind="unreachable")
+    waits = [Retries().delay(trouble, ["unreachable"] * count, KEY, reached=True) for count in range(7)]
+    assert sum(waits) > 30
+    with pytest.raises(RequestFailed):
+        Retries().delay(trouble, ["unreachable"] * 7, KEY, reached=True)
+
+
 @pytest.mark.parametrize("kind", [*TRIES, "another"])
 def test_attempts_are_bounded_by_kind(kind: str) -> None:
     rules = Retries()
