@@ -9,11 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients.remote import Remote
 
 from bezoar_core.engine import Engine, Retries, Target
 from bezoar_core.errors import RequestFailed
@@ -25,7 +25,6 @@ from bezoar_core.types import ModelRef
 from bezoar_plugins.clients.anthropic import Anthropic
 from bezoar_plugins.clients.openai import OpenAI
 
-SERVER = Path(__file__).parent / "loopback.py"
 KEY = "sk-canary-0123456789"
 QUICK = Retries(first=0.01, most=0.1)
 
@@ -55,29 +54,6 @@ async def main(url, folder, count):
 
 asyncio.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))
 """
-
-
-class Remote:
-    """A loopback server in another process."""
-
-    def __init__(self, *options: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER), "--port", "0", *options], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
-
-    def counts(self) -> dict[str, int]:
-        with urllib.request.urlopen(f"{self.url}/counts") as reply:
-            return dict(json.load(reply))
-
-    def script(self, script: Mapping[str, object]) -> None:
-        request = urllib.request.Request(f"{self.url}/script", json.dumps(script).encode(), method="POST")
-        urllib.request.urlopen(request).close()
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.communicate()
 
 
 @pytest.fixture
@@ -201,4 +177,4 @@ def test_the_server_follows_its_rules_in_both_protocols(tmp_path: Path) -> None:
         remote.stop()
     assert texts[0] == texts[2] == "1 one"
     assert texts[1] == texts[3] and texts[1].startswith("other ")
-    assert remote._process.returncode in (0, -signal.SIGTERM)
+    assert remote.process.returncode in (0, -signal.SIGTERM)
