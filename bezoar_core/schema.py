@@ -50,7 +50,8 @@ def check(cls: type[T], data: Mapping[str, Json], spot: Spot, tree: Tree, faults
             if detail["type"] in {"missing", "missing_argument"}:
                 here, message = _spot(detail["loc"][:-1], dict(data)), f"`{detail['loc'][-1]}` is required"
             else:
-                message = f"`{here[-1] if here else spot[-1]}`: {_lower(detail['msg'])}"
+                of = f"`{(spot + here)[-1]}`: " if spot + here else ""  # a work order's entry has no key to name
+                message = of + _lower(detail["msg"])
             if message not in found.setdefault(here, []):
                 found[here].append(message)
         for here, messages in found.items():
