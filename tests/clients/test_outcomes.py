@@ -222,3 +222,27 @@ async def test_a_clock_that_jumps_loses_no_reply_of_a_real_server(
     assert [text async for text in in_order(one, range(300))] == [f"question {n}" for n in range(300)]
     assert server.counts["requests"] == 350
     assert ledger.stats().replies == 300
+
+
+async def test_a_server_that_goes_away_in_mid_run_is_waited_for(server: Loopback, ledger: Ledger) -> None:
+    client = OpenAI(model="m", base_url=f"{server.url}/v1")
+    ask = engine(ledger, Retries(first=0.1, most=0.5), gpt=client)
+    await say(ask, "gpt", "before")
+    port = server.port
+    await server.stop()
+    waiting = asyncio.create_task(say(ask, "gpt", "after"))
+    while not ask.totals.retries:
+        await asyncio.sleep(0.01)
+    await server.start(port)
+    assert (await waiting).text == "after"
+    await ask.aclose()
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_a_server_that_was_never_there_ends_the_step_with_its_address(
+    model: str, server: Loopback, ask: Engine, ledger: Ledger
+) -> None:
+    await server.stop()
+    with pytest.raises(StepFailed, match=rf"model `{model}`: 127\.0\.0\.1:{server.port} cannot be reached") as caught:
+        await say(ask, model)
+    assert caught.value.tip == "check `base_url`, and that a server runs there"
