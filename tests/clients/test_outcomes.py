@@ -19,6 +19,7 @@ from bezoar_core.errors import RequestFailed, StepFailed, Transient
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Client
 from bezoar_core.ledger import Ledger
+from bezoar_core.ledger.stats import count
 from bezoar_core.records import Completion, Message, Request
 from bezoar_core.types import ModelRef
 from bezoar_plugins.clients.anthropic import Anthropic
@@ -91,7 +92,7 @@ async def test_a_fault_that_heals_costs_one_more_request(
     server.faults.append(fault)
     assert (await say(ask, model)).text == "hello"
     assert (server.counts["requests"], ask.totals.retries, ask.totals.failed) == (2, 1, 0)
-    assert ledger.stats().replies == 1
+    assert count(ledger.folder).replies == 1
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -104,7 +105,7 @@ async def test_a_fault_that_does_not_heal_ends_the_request_with_its_kind_and_kee
         await say(ask, model)
     assert caught.value.kind == HEALING[fault]
     assert server.counts["requests"] == TRIES[HEALING[fault]]
-    assert ledger.stats().replies == 0
+    assert count(ledger.folder).replies == 0
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -125,7 +126,7 @@ async def test_a_request_that_can_have_no_reply_is_asked_once(
     with pytest.raises(RequestFailed, match=f"model `{model}`: status {fault[:3]}") as caught:
         await say(ask, model)
     assert caught.value.kind == kind
-    assert (server.counts["requests"], ledger.stats().replies) == (1, 0)
+    assert (server.counts["requests"], count(ledger.folder).replies) == (1, 0)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -139,7 +140,7 @@ async def test_what_every_request_would_meet_ends_the_step_at_once(
     with pytest.raises(StepFailed, match=f"model `{model}`: status {fault[:3]}") as caught:
         await say(ask, model)
     assert tip in caught.value.tip
-    assert (server.counts["requests"], ledger.stats().replies) == (1, 0)
+    assert (server.counts["requests"], count(ledger.folder).replies) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ async def test_a_reply_that_is_not_whole_is_marked_so_and_stays_so(
     server.faults.append(fault)
     assert (await say(ask, model)).finish == finish
     assert (await say(ask, model)).finish == finish
-    assert (server.counts["requests"], ask.totals.replayed, ledger.stats().replies) == (1, 1, 1)
+    assert (server.counts["requests"], ask.totals.replayed, count(ledger.folder).replies) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -204,7 +205,7 @@ def departures(folder: Path) -> list[float]:
 
     with Ledger(folder) as ledger:
         run(main())
-        assert ledger.stats().replies == 300
+        assert count(ledger.folder).replies == 300
     return left
 
 
@@ -221,7 +222,7 @@ async def test_a_clock_that_jumps_loses_no_reply_of_a_real_server(
 
     assert [text async for text in in_order(one, range(300))] == [f"question {n}" for n in range(300)]
     assert server.counts["requests"] == 350
-    assert ledger.stats().replies == 300
+    assert count(ledger.folder).replies == 300
 
 
 async def test_a_server_that_goes_away_in_mid_run_is_waited_for(server: Loopback, ledger: Ledger) -> None:

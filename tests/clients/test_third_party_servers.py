@@ -20,6 +20,7 @@ from bezoar_core.errors import RequestFailed
 from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Client
 from bezoar_core.ledger import Ledger
+from bezoar_core.ledger.stats import count
 from bezoar_core.records import Message
 from bezoar_core.types import ModelRef
 from bezoar_plugins.clients.anthropic import Anthropic
@@ -108,7 +109,7 @@ async def test_llmock_finds_no_fault_with_us_and_every_request_has_its_reply(pro
         )
         with Ledger(tmp_path / "ledger") as ledger:
             ask, replies = await ask_all(client, ledger, Retries(first=0.1, most=1.0))
-            assert ledger.stats().replies == COUNT
+            assert count(ledger.folder).replies == COUNT
         verdict = fetched(f"{url}/_llmock/verdict")
     assert [f"number {number}." in str(reply) for number, reply in enumerate(replies)] == [True] * COUNT
     assert (verdict["errors"], verdict["calls"]) == (0, COUNT), verdict
@@ -127,7 +128,7 @@ async def test_what_fakellm_does_not_answer_is_listed_and_the_rest_is_kept(proto
         )
         with Ledger(tmp_path / "ledger") as ledger:
             _, replies = await ask_all(client, ledger, Retries(first=0.001, most=0.01))
-            assert ledger.stats().replies == COUNT - 4
+            assert count(ledger.folder).replies == COUNT - 4
         asked = fetched(f"{url}/_fakellm/stats")["by_rule"]
     failed = {number: reply.kind for number, reply in enumerate(replies) if isinstance(reply, RequestFailed)}
     assert failed == {1: "reply", 7: "overloaded", 8: "rate_limit", 9: "refused"}
