@@ -43,18 +43,27 @@ class Draws:
 
         self._rows = rows
         self._generators: list[Generator] = [torch.Generator(device).manual_seed(row.seed) for row in rows]
+        # dividing by 1 leaves a row at temperature 0 as it is
+        self._temperatures = torch.tensor([[row.temperature or 1.0] for row in rows], device=device)
 
     def __call__(self, input_ids: LongTensor, scores: FloatTensor) -> FloatTensor:
         """Return the scores with noise added in place to the rows that are still going."""
         import torch
 
-        for row, generator, line in zip(self._rows, self._generators, scores, strict=True):
-            if row.finish or row.temperature == 0:
-                continue
-            line /= row.temperature
+        drawn = [place for place, row in enumerate(self._rows) if not row.finish and row.temperature > 0]
+        if not drawn:
+            return scores
+        scores /= self._temperatures
+        # a GPU starts one kernel after the other: what is the same for all rows is done to all of them at once
+        noise = scores.new_empty(len(drawn), scores.shape[-1])
+        for place, line in zip(drawn, noise, strict=True):
+            line.uniform_(generator=self._generators[place])
+        noise.log_().neg_().log_()
+        for place, line in zip(drawn, noise, strict=True):
+            row, own = self._rows[place], scores[place]
             if row.top_p < 1:
-                line.masked_fill_(line < _least(line, row.top_p), -torch.inf)
-            line -= torch.empty_like(line).uniform_(generator=generator).log_().neg_().log_()
+                own.masked_fill_(own < _least(own, row.top_p), -torch.inf)
+            own -= line
         return scores
 
 
