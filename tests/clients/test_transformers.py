@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from local_models import SMOLLM2, TINY, local_model, tokenizer_of
+from local_models import EXAMPLES, SMOLLM2, TINY, local_model, tokenizer_of
 
+from bezoar_core.conversion import from_random
 from bezoar_core.errors import Fault, RequestFailed
 from bezoar_core.interfaces import LocalClient
 from bezoar_core.prompt_format import encode, get_format
@@ -76,6 +77,20 @@ async def test_a_reply_is_the_same_however_requests_are_batched(tiny: ModelDir) 
     assert len({reply.text for reply in alone}) > len(alone) // 2
 
 
+@pytest.mark.gpu
+async def test_a_wider_model_s_reply_is_the_same_too(tmp_path: Path) -> None:
+    """A GPU multiplies the tiny model's narrow matrices by other kernels than those of a model in use."""
+    keys = json.loads((EXAMPLES / "tiny" / "config.json").read_text(encoding="utf-8"))
+    wide = {"hidden_size": 576, "intermediate_size": 1536, "num_attention_heads": 9, "num_key_value_heads": 3}
+    (tmp_path / "config.json").write_text(json.dumps({**keys, **wide}), encoding="utf-8")
+    shutil.copy(EXAMPLES / "tiny" / "tokenizer.txt", tmp_path)
+    from_random(tmp_path / "config.json", tmp_path / "model")
+    model = ModelDir(name="wide", path=tmp_path / "model", format="chat", content="wide", base=tmp_path / "model")
+    alone = await answer(model, mixed(42, 24), Transformers(exact=True, batch_size=1))
+    assert await answer(model, mixed(42, 24), Transformers(exact=True, batch_size=16)) == alone
+    assert len({reply.text for reply in alone}) > len(alone) // 2
+
+
 async def test_sample_and_seed_make_another_draw_and_temperature_0_makes_none(tiny: ModelDir) -> None:
     drawn = [ask("Hi", max_tokens=8), ask("Hi", max_tokens=8, sample=1), ask("Hi", max_tokens=8, seed=1)]
     assert len({reply.text for reply in await answer(tiny, drawn)}) == 3
@@ -102,7 +117,8 @@ async def test_tokens_are_drawn_as_often_as_their_probability_says(tiny: ModelDi
     async with answering(tiny, Transformers(batch_size=64)) as client:
         replies = await asyncio.gather(*(client.complete(request) for request in requests))
         prompt = client.model.prompt(requests[0])
-        logits = client.model.model(input_ids=torch.tensor([prompt.ids])).logits[0, -1].detach()
+        model = client.model.model
+        logits = model(input_ids=torch.tensor([prompt.ids]).to(model.device)).logits[0, -1].detach().cpu()
         texts = [client.model.tokenizer.decode([n], skip_special_tokens=True) for n in range(len(logits))]
     likely, places = (logits / temperature).softmax(-1).sort(descending=True)
     inside = int((likely.cumsum(-1) < top_p).sum()) + 1
@@ -169,7 +185,7 @@ async def test_choices_are_scored_by_their_log_probability(tiny: ModelDir) -> No
     for choice in choices:
         prompt = encode(get_format("chat", tokenizer), request.messages, tokenizer, "Verdict: ").ids
         ids = tokenizer(choice, add_special_tokens=False)["input_ids"]
-        logs = model(input_ids=torch.tensor([prompt + ids])).logits[0].detach().log_softmax(-1)
+        logs = model(input_ids=torch.tensor([prompt + ids]).to(model.device)).logits[0].detach().log_softmax(-1)
         expected.append(sum(float(logs[len(prompt) - 1 + n, token]) for n, token in enumerate(ids)))
     assert reply.scores == pytest.approx(expected, abs=1e-4)
     assert reply.text == choices[expected.index(max(expected))]

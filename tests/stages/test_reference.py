@@ -14,6 +14,10 @@ from trl import DPOTrainer
 
 from bezoar_plugins.stages import quantised
 
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="log-probabilities agree to 1e-4 in fp32, and on a GPU a model is trained in bf16"
+)
+
 
 @pytest.fixture
 def trainers(monkeypatch: pytest.MonkeyPatch) -> list[DPOTrainer]:
