@@ -12,7 +12,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: install demo lint format types test test-slow docs versions lock clean
-.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger
+.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-gpu
 
 install: $(INSTALLED)
 
@@ -83,6 +83,10 @@ bench-orca: $(INSTALLED)
 
 bench-ledger: $(INSTALLED)
 	$(BIN)/python benchmarks/ledger.py
+
+# on a machine with CUDA; e.g. BENCH_GPU="--shape 3b"
+bench-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/training_gpu.py $(BENCH_GPU)
 
 clean:
 	rm -rf .venv benchmarks/completions/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
