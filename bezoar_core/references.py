@@ -123,10 +123,14 @@ def _formats(registry: Registry) -> Iterator[Fault]:
 
 
 def _requirements(registry: Registry) -> Iterator[Fault]:
-    """Find distributions that a plugin needs and that are not installed (`requires`: module -> what to install)."""
+    """Find distributions that a plugin needs and that are not installed (`requires`, `also_requires`)."""
     for section, entries in (("models", registry.models), ("judges", registry.judges), ("steps", registry.steps)):
         for name, entry in entries.items():
-            for module, install in getattr(entry.owned.cls, "requires", {}).items():
+            needed = {
+                **getattr(entry.owned.cls, "requires", {}),
+                **getattr(getattr(entry, "plugin", None), "also_requires", {}),
+            }
+            for module, install in needed.items():
                 if find_spec(module) is None:
                     message = f"`{entry.owned.name}` needs `{module}`, which is not installed"
                     yield Fault(registry.tree.place((section, name)), message, f"pip install '{install}'")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,28 +98,46 @@ class Trained:
 
 
 def train(
-    stage: Stage, start: ModelDir, rows: Sequence[Row], heldout: Sequence[Row] | None, folder: Path, seed: int = 42
+    stage: Stage,
+    start: ModelDir,
+    rows: Sequence[Row],
+    heldout: Sequence[Row] | None,
+    folder: Path,
+    seed: int = 42,
+    until: int | None = None,
 ) -> Trained:
-    """Run a stage in `folder`."""
+    """Run a stage in `folder`, where one that was interrupted goes on; `Interrupted` comes at the step `until`."""
     out, work = folder / "out", folder / "work"
+    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    work.mkdir()
+    work.mkdir(exist_ok=True)
     logged: list[tuple[int, int, Mapping[str, float]]] = []
-    metrics = stage.train(
-        start,
-        _rows_dir("rows", rows, folder),
-        None if heldout is None else _rows_dir("heldout", heldout, folder),
-        out,
-        work,
-        lambda step, total, figures: logged.append((step, total, dict(figures))),
-        seed,
-    )
+
+    def log(step: int, total: int, figures: Mapping[str, float]) -> None:
+        if until is not None and step >= until:
+            raise Interrupted
+        logged.append((step, total, dict(figures)))
+
+    unseen = None if heldout is None else _rows_dir("heldout", heldout, folder)
+    metrics = stage.train(start, _rows_dir("rows", rows, folder), unseen, out, work, log, seed)
     adapters = None if start.adapters is None else (*start.adapters, Adapter(step=folder.name, path=out / "adapter"))
+    if not (out / "adapter").is_dir():
+        adapters = None
     form = getattr(stage, "format", None) or start.format
     model = ModelDir(
         name=folder.name, path=out / "model", format=form, content=folder.name, base=start.base, adapters=adapters
     )
     return Trained(out, metrics, model, logged)
+
+
+class Interrupted(Exception):
+    """What stops a stage in the middle."""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of every file."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _rows_dir(name: str, rows: Sequence[Row], folder: Path) -> RowsDir:

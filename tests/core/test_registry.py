@@ -134,6 +134,15 @@ def test_an_extra_that_is_missing_says_what_to_install(tmp_path: Path, monkeypat
     assert "`lamini` needs `no_such_module`, which is not installed (pip install 'bezoar[train]')" in only
 
 
+def test_a_package_that_a_field_asks_for_is_missed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "find_spec", lambda module: None if module == "wandb" else object())
+    (tmp_path / "model").mkdir()
+    model = GOOD.replace("datasets:\n", '  base: {source: "file:model"}\ndatasets:\n')
+    step = "  sft: {use: sft, model: base, data: made, report_to: [wandb]}\n"
+    (only,) = faults(tmp_path, model + step)
+    assert "`sft` needs `wandb`, which is not installed (pip install 'wandb')" in only
+
+
 def test_what_training_takes_is_missed_before_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "find_spec", lambda module: None if module == "trl" else object())
     (tmp_path / "model").mkdir()

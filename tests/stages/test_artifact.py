@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from stage_runs import Chain, Trained, instructions, preferences, tiny_dpo, tiny_sft, train
+from stage_runs import Chain, Trained, digests, instructions, preferences, tiny_dpo, tiny_sft, train
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from bezoar_core.errors import StepFailed
@@ -37,11 +36,6 @@ def _logits(model: torch.nn.Module) -> torch.Tensor:
 def _config(folder: Path, name: str) -> dict[str, Json]:
     config: dict[str, Json] = json.loads((folder / name).read_text(encoding="utf-8"))
     return config
-
-
-def _files(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -126,17 +120,17 @@ def test_another_format_is_packaged_and_other_weights_are_saved(tiny: ModelDir, 
 def test_the_same_rows_and_seed_give_the_same_bytes(chain: Chain, tmp_path: Path) -> None:
     rows, unseen = (instructions(0, 10), instructions(10, 24))
     again = train(tiny_sft(), chain.base, rows, unseen, tmp_path / "sft")
-    assert _files(again.out) == _files(chain.sft.out)
+    assert digests(again.out) == digests(chain.sft.out)
     assert again.metrics == chain.sft.metrics
     hh_rows, hh_unseen = (preferences(0, 10), preferences(10, 24))
     again = train(tiny_dpo(), chain.hh.model, hh_rows, hh_unseen, tmp_path / "dpo")
-    assert _files(again.out) == _files(chain.dpo.out)
+    assert digests(again.out) == digests(chain.dpo.out)
     assert again.metrics == chain.dpo.metrics
 
 
 def test_another_seed_gives_other_weights(chain: Chain, tmp_path: Path) -> None:
     other = train(tiny_sft(), chain.base, instructions(0, 10), None, tmp_path / "sft", seed=7)
-    assert _files(other.out)["model/model.safetensors"] != _files(chain.sft.out)["model/model.safetensors"]
+    assert digests(other.out)["model/model.safetensors"] != digests(chain.sft.out)["model/model.safetensors"]
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -156,4 +150,4 @@ def test_nothing_of_this_machine_is_in_it_and_no_pickle(chain: Chain, name: str)
 
 def test_concatenating_writes_nothing_but_the_adapter(chain: Chain, tmp_path: Path) -> None:
     concatenate(chain.base.path, [chain.sft.out / "adapter", chain.orca.out / "adapter"], tmp_path / "both")
-    assert _files(tmp_path / "both") == _files(chain.orca.out / "chain")
+    assert digests(tmp_path / "both") == digests(chain.orca.out / "chain")

@@ -76,9 +76,21 @@ def test_each_step_is_logged_without_its_time(chain: Chain) -> None:
     steps = [step for step, total, figures in chain.dpo.logged if "loss" in figures]
     assert steps == list(range(1, 13))
     assert {total for _, total, _ in chain.dpo.logged} == {12}
-    names = {name for _, _, figures in chain.sft.logged + chain.dpo.logged for name in figures}
+    names = {name for _, _, figures in chain.dpo.logged for name in figures}
     assert {"loss", "grad_norm", "learning_rate", "rewards/margins"} <= names
     assert not any("runtime" in name or "per_second" in name for name in names)
+
+
+def test_every_figure_is_a_line_and_its_time_is_shown_alone(chain: Chain) -> None:
+    lines = [json.loads(line) for line in (chain.sft.out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    assert [line["step"] for line in lines if "validation_loss" in line] == [10, 12]
+    assert {"grad_norm", "learning_rate", "tokens", "epoch"} <= set(lines[0])
+    shown = [{"step": step, **figures} for step, _, figures in chain.sft.logged]
+    assert all(figures.pop("tokens_per_second") > 0 for figures in shown if "loss" in figures)
+    assert shown == lines
+    tokens = [line["tokens"] for line in lines if "loss" in line]
+    assert len({tokens[step] + tokens[step + 1] for step in range(0, 12, 2)}) == 1  # two steps are one pass
 
 
 @pytest.fixture

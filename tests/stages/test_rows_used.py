@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from local_models import tokenizer_of
-from stage_runs import instructions, preferences, tiny_dpo, tiny_sft, train
+from stage_runs import digests, instructions, preferences, tiny_dpo, tiny_sft, train
 
 from bezoar_core.errors import BezoarError, DataError, StepFailed
 from bezoar_core.prompt_format import encode, get_format
@@ -97,10 +97,16 @@ def test_what_is_learned_is_what_is_measured(tiny: ModelDir, tmp_path: Path) -> 
 
 def test_the_best_weights_on_the_rows_held_back_are_kept(tiny: ModelDir, tmp_path: Path) -> None:
     """At a rate that destroys what was learned, the weights of an earlier step are the better."""
-    stage = replace(tiny_sft(learning_rate=1.0), validate_every=1, epochs=6)
+    stage = replace(tiny_sft(learning_rate=0.3), validate_every=1, epochs=6)
     trained = train(stage, tiny, instructions(0, 10), None, tmp_path / "sft")
     last = train(replace(stage, validation_share=0.0), tiny, instructions(0, 10), None, tmp_path / "last")
-    assert trained.metrics["best_step"] < 12
+    found = [figures["validation_loss"] for _, _, figures in trained.logged if "validation_loss" in figures]
+    assert trained.metrics["validation_loss"] == min(found) < found[-1]
+    assert trained.metrics["best_step"] == found.index(min(found)) + 1
+    assert (
+        digests(trained.out)["adapter/adapter_model.safetensors"]
+        != digests(last.out)["adapter/adapter_model.safetensors"]
+    )
     assert "best_step" not in last.metrics
 
 
@@ -110,7 +116,7 @@ def test_the_best_weights_on_the_rows_held_back_are_kept(tiny: ModelDir, tmp_pat
         (tiny_sft(), [{"instruction": "", "response": "b"}] * 2, "no row of `rows` can be used: 2 empty_prompt"),
         (tiny_dpo(), [{"chosen": "", "rejected": ""}], "no row of `rows` can be used: 1 not_a_transcript"),
         (replace(tiny_sft(), validation_share=1.0), instructions(0, 2), "`validation_share: 1` leaves no row to learn"),
-        (replace(tiny_sft(), lora_targets=("q_prj",)), instructions(0, 2), "the model has no linear layer `q_prj`"),
+        (replace(tiny_sft(), lora_targets=("q_prj",)), instructions(0, 6), "the model has no linear layer `q_prj`"),
         (replace(tiny_dpo(), lora_targets=("lm_head",)), preferences(0, 2), "`lm_head` cannot be trained"),
     ],
 )
@@ -123,7 +129,7 @@ def test_what_cannot_be_trained_is_refused(
 
 def test_a_misspelt_target_is_told_the_nearest(tiny: ModelDir, tmp_path: Path) -> None:
     with pytest.raises(BezoarError) as raised:
-        train(replace(tiny_sft(), lora_targets=("q_prj",)), tiny, instructions(0, 2), None, tmp_path / "sft")
+        train(replace(tiny_sft(), lora_targets=("q_prj",)), tiny, instructions(0, 6), None, tmp_path / "sft")
     assert raised.value.tip == "did you mean `q_proj`?"
 
 

@@ -32,6 +32,11 @@ class Example:
         """Return the ids with -100 where nothing is learned, as transformers takes them."""
         return [token if learned else -100 for token, learned in zip(self.ids, self.learned, strict=True)]
 
+    @property
+    def features(self) -> dict[str, list[int]]:
+        """Return what TRL's collator pads."""
+        return {"input_ids": self.ids, "labels": self.labels}
+
 
 def log_likelihoods(model: PreTrainedModel, examples: Sequence[Example]) -> list[float]:
     """Return each example's log-probability (natural log, summed over its learned tokens), without dropout or gradient.

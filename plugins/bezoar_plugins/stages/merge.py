@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bezoar_core.errors import StepFailed
+from bezoar_core.records import ModelDir
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,34 @@ def save_adapter(model: PeftModel, out: Path) -> None:
     # PEFT keeps the targets in a set, whose order changes from process to process
     written["target_modules"] = sorted(written["target_modules"])
     path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def require_fit(start: ModelDir) -> None:
+    """Raise `StepFailed` where an adapter of the chain was not made on the model that the chain begins with."""
+    import torch
+    from safetensors import safe_open
+    from torch.nn import Linear
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not start.adapters:
+        return
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(start.base))
+    layers = {name: (m.in_features, m.out_features) for name, m in model.named_modules() if isinstance(m, Linear)}
+    for adapter in start.adapters:
+        with safe_open(adapter.path / "adapter_model.safetensors", framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - no mapping
+                layer, _, factor = name.removeprefix("base_model.model.").partition(".lora_")
+                side = {"A.weight": (0, 1), "B.weight": (1, 0)}.get(factor)
+                if side is None:
+                    continue
+                has, wants = tensors.get_slice(name).get_shape()[side[1]], layers.get(layer, (0, 0))[side[0]]
+                if has != wants:
+                    raise StepFailed(
+                        f"the adapter of `{adapter.step}` does not fit `{start.base}`:"
+                        f" it takes `{layer}` to be {has} wide, and it is {wants}",
+                        tip="it was made on another model: train that step again",
+                    )
 
 
 def merge(start: Path, adapter: Path, rows: Sequence[Sequence[int]], gpu: bool) -> tuple[PreTrainedModel, float]:

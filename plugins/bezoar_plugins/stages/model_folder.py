@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from bezoar_core.errors import StepFailed
 from bezoar_core.prompt_format import PromptFormat, packaged_template
 
 if TYPE_CHECKING:
@@ -13,6 +15,33 @@ if TYPE_CHECKING:
 SaveDtype: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 _SHARD = "5GB"
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """Load a model folder's tokenizer; raise `StepFailed` where there is none, or none that can end an answer."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise StepFailed(f"the model has no tokenizer that can be read: {first}", where=str(path)) from None
+    if tokenizer.eos_token_id is None:
+        tip = "set `eos_token` in its tokenizer_config.json"
+        raise StepFailed("the tokenizer has no EOS: no model would learn to stop", where=str(path), tip=tip)
+    return tokenizer
+
+
+def weights_bytes(path: Path, dtype: SaveDtype) -> int:
+    """Return what the weights of a model folder take in `dtype`, from the headers of its files."""
+    from safetensors import safe_open
+
+    size = 4 if dtype == "float32" else 2
+    total = 0
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as tensors:
+            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118 - no mapping
+    return total * size
 
 
 def save_model(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Quantise: TypeAlias = Literal["nf4"]
+Precision: TypeAlias = Literal["auto", "bfloat16", "float16", "float32"]
+"""What matrices are multiplied in; `auto` is bf16 on a GPU that has it, fp16 on an older one, fp32 on a CPU."""
 
 REQUIRES: Mapping[str, str] = dict.fromkeys(("bitsandbytes", "datasets", "peft", "trl"), "bezoar[train]")
 """What training takes, and what to install for it."""
@@ -32,28 +34,44 @@ def on_gpu() -> bool:
     return True
 
 
-def load(path: Path, quantise: Quantise | None) -> PreTrainedModel:
-    """Load a model folder to train a LoRA adapter on it.
+def in_precision(precision: Precision) -> Literal["bfloat16", "float16", "float32"]:
+    """Return the type that `precision` stands for here; raise `StepFailed` for fp16 on a CPU, which cannot scale."""
+    import torch
 
-    `nf4` is NormalFloat 4 with double quantisation (QLoRA, arXiv 2305.14314), multiplied in bf16. What is not quantised
-    is bf16 on a GPU and fp32 on a CPU.
+    gpu = on_gpu()
+    if precision == "float16" and not gpu:
+        raise StepFailed("`precision: float16` needs a GPU, and none is visible", tip="`auto` trains in fp32 on a CPU")
+    if precision != "auto":
+        return precision
+    if not gpu:
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def load(
+    path: Path, quantise: Quantise | None, precision: Precision = "auto", *, full: bool = False
+) -> PreTrainedModel:
+    """Load a model folder to train an adapter on it, or with `full` all its weights, which are fp32 then.
+
+    `nf4` is NormalFloat 4 with double quantisation (QLoRA, arXiv 2305.14314), multiplied in bf16, or in fp16 where that
+    is the precision. What is not quantised and stays as it is has the type of `precision`.
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    gpu = on_gpu()
+    gpu, kind = on_gpu(), in_precision(precision)
     config = None
     if quantise == "nf4":
         config = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=torch.float16 if kind == "float16" else torch.bfloat16,
         )
     model = AutoModelForCausalLM.from_pretrained(
         path,
         quantization_config=config,
-        dtype=torch.bfloat16 if gpu else torch.float32,
+        dtype=torch.float32 if full else getattr(torch, kind),
         device_map={"": 0 if gpu else "cpu"},
         use_safetensors=True,
     )

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with a LoRA adapter, on a 4-bit model (QLoRA, arXiv 2305.14314) or a full-precision one.
+"""Supervised fine-tuning: LoRA on a 4-bit model (QLoRA, arXiv 2305.14314) or a full-precision one, or all weights.
 
 The defaults are OpenBezoar's where its paper tells them (arXiv 2404.12195): rank, alpha, dropout, targets, warm-up,
 linear schedule, validation split, best weights kept, loss on the full text. Learning rate, batch, epochs and length as
@@ -8,12 +8,13 @@ used are unknown: those here are its script's defaults, the batch of 128 as 16 t
 from __future__ import annotations
 
 import gc
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from bezoar_core.errors import StepFailed
 from bezoar_core.hookspecs import hookimpl
@@ -29,16 +30,29 @@ from bezoar_core.types import (
     NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
+    Operational,
     PositiveInt,
 )
+from bezoar_plugins.stages.batches import ByLength, longest, padding_share
+from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
 from bezoar_plugins.stages.hh import Unusable
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, loss_per_token, write_heldout
-from bezoar_plugins.stages.merge import concatenate, merge, save_adapter
-from bezoar_plugins.stages.model_folder import SaveDtype, save_model
-from bezoar_plugins.stages.quantised import REQUIRES, Quantise, adapters_in_fp32, load, on_gpu, require_targets
+from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
+from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
+from bezoar_plugins.stages.quantised import (
+    REQUIRES,
+    Precision,
+    Quantise,
+    adapters_in_fp32,
+    in_precision,
+    load,
+    on_gpu,
+    require_targets,
+)
+from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
-from bezoar_plugins.stages.watching import Best, figures_to, gradients_flow
+from bezoar_plugins.stages.watching import Best, Figures, Reporter, gradients_flow, reporters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -57,88 +71,152 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Sft:
-    """Fine-tune a model on conversations and merge the adapter.
+    """Fine-tune a model on conversations: an adapter that is merged, or all its weights.
 
-    `batch_size` times `gradient_accumulation` rows make one optimizer step; `epochs` passes are cut off at `max_steps`,
-    and at most a tenth of the steps warm up. `format` is the start model's unless named. `loss` counts every token of
-    the text or the assistant's alone. `optimizer: auto` is paged 8-bit AdamW on a GPU, plain AdamW on a CPU. Rows of
-    `validation_share` are held back, and the weights that do best on them every `validate_every` steps are kept.
+    Of the steps at most a tenth warm up. Checkpoints outlive a kill, and a run goes on from the newest.
     """
 
     name: ClassVar[str] = "sft"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[Mapping[str, str]] = REQUIRES
 
     model: ModelRef
+    """What to start from."""
     data: DatasetRef
+    """Conversations: `messages`, `instruction` and `response`, `inputs` and `explained_targets`, or `chosen`."""
     heldout: DatasetRef | None = None
+    """Rows of the same kind that only measure: their loss before, after and merged."""
     format: NonEmptyStr | None = None
+    """The prompt format; the start model's unless named."""
+    tune: Literal["lora", "full"] = "lora"
+    """`lora` trains an adapter and merges it; `full` all weights in fp32, and leaves no adapter."""
     quantise: Quantise | None = None
+    """`nf4` keeps the weights under an adapter in 4 bits (QLoRA)."""
+    precision: Precision = "auto"
+    """What matrices are multiplied in; `auto` is bf16 on a GPU that has it, fp16 on an older one, fp32 on a CPU."""
     loss: Literal["full", "completion"] = "full"
+    """Learn every token of the text, as the paper did, or the assistant's alone."""
     max_length: PositiveInt = 256
+    """Tokens a row is cut to; counted as `rows_truncated` and `tokens_truncated`."""
+    max_truncated: Fraction = 0.5
+    """The share of rows that may be cut; more is an error, which says what length most of them would need."""
     epochs: PositiveInt = 3
+    """Passes over the rows."""
     max_steps: PositiveInt | None = None
+    """Optimizer steps at most."""
     batch_size: PositiveInt = 8
+    """Rows at once, of like length."""
     gradient_accumulation: PositiveInt = 16
+    """Batches in one optimizer step."""
     learning_rate: NonNegativeFloat = 3e-4
+    """Its highest; it falls to 0 in a straight line. For `tune: full` a tenth or less of this is usual."""
     warmup_steps: NonNegativeInt = 100
+    """Steps in which the learning rate rises, or a tenth of all steps where that is less."""
     optimizer: Literal["auto", "adamw_torch", "paged_adamw_8bit"] = "auto"
+    """`auto` is the paper's paged 8-bit AdamW on a GPU, and plain AdamW on a CPU, which has no paging."""
     validation_share: Fraction = 0.2
+    """The share of rows held back, drawn with the seed, to find the best weights; 0 keeps the last ones."""
     validate_every: PositiveInt = 10
+    """Optimizer steps between two looks at the rows held back."""
     lora_rank: PositiveInt = 16
+    """The adapter's inner size."""
     lora_alpha: PositiveInt = 16
+    """The adapter is scaled by this over the rank."""
     lora_dropout: Fraction = 0.05
+    """The share of an adapter's inputs that is left out in training."""
     lora_targets: tuple[NonEmptyStr, ...] = ("q_proj", "k_proj", "v_proj")
+    """The linear layers that get an adapter."""
     save_dtype: SaveDtype = "float32"
+    """What the weights are saved in."""
+    save_every: Annotated[PositiveInt, Operational] = 100
+    """Optimizer steps between two checkpoints; the last step has one too."""
+    report_to: Annotated[tuple[Reporter, ...], Operational] = ()
+    """Where else the figures go, each by its own settings; TensorBoard's files lie in the step's work folder."""
+
+    def __post_init__(self) -> None:
+        if self.tune == "full" and self.quantise:
+            raise ValueError("`tune: full` cannot train quantised weights: leave out `quantise`, or set `tune: lora`")
+
+    @property
+    def also_requires(self) -> Mapping[str, str]:
+        """Return the packages that `report_to` needs."""
+        return reporters(self.report_to)
 
     def train(
         self, start: ModelDir, rows: RowsDir, heldout: RowsDir | None, out: Path, work: Path, log: Log, seed: int
     ) -> Metrics:
-        """Write `model/`, `adapter/`, the chain's `chain/`, `heldout.jsonl` and `dropped.parquet` to `out`.
+        """Write `model/`, `metrics.jsonl`, `dropped.parquet`, `heldout.jsonl` and, of LoRA, `adapter/` and `chain/`.
 
         Losses are per token. `heldout_loss_before` and `heldout_loss_after` are of the model as it trains, quantised
         or not; `heldout_loss_merged` is of the weights that are saved.
         """
-        from transformers import AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        tokenizer = AutoTokenizer.from_pretrained(start.path)
+        in_precision(self.precision)
+        require_fit(start)
+        tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
         learned, validation = _split(data.examples, self.validation_share, seed)
+        self._require_batch(learned)
         plan = schedule(
             len(learned), self.batch_size, self.gradient_accumulation, self.epochs, self.max_steps, self.warmup_steps
         )
 
-        model = load(start.path, self.quantise)
-        require_targets(model, self.lora_targets)
-        before = log_likelihoods(model, unseen.examples)
-        best = Best()
-        trainer = self._trainer(model, tokenizer, learned, validation, best, plan, work, log, seed)
-        trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        trainer.train()
+        full = self.tune == "full"
+        model = load(start.path, self.quantise, self.precision, full=full)
+        figures, best = Figures(log, out / "metrics.jsonl"), Best(work)
+        trainer = self._trainer(model, tokenizer, learned, validation, figures, best, plan, work, seed)
+        require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
+        lengths = [len(example.ids) for example in learned]
+        rehearse(trainer, [learned[place].features for place in longest(lengths, self.batch_size)])
+        before = log_likelihoods(trainer.model, unseen.examples)
+        with short_of_memory():
+            train(trainer, (figures, best))
         best.restore(trainer.model)
         after = log_likelihoods(trainer.model, unseen.examples)
-        save_adapter(trainer.model, out / "adapter")
-        del trainer, model
-        gc.collect()
-
-        probes = [example.ids for example in (unseen.examples or learned)[:2]]
-        merged, gap = merge(start.path, out / "adapter", probes, on_gpu())
-        save_model(merged, AutoTokenizer.from_pretrained(start.path), format, self.save_dtype, out / "model")
-        if start.adapters is not None:
-            concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
-        saved = log_likelihoods(merged, unseen.examples)
 
         metrics = _counts(data, len(learned), len(validation))
-        metrics |= {"steps": plan.steps, "warmup_steps": plan.warmup, "trainable_parameters": trained, "merge_gap": gap}
+        metrics |= {
+            "steps": plan.steps,
+            "warmup_steps": plan.warmup,
+            "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "padding_share": padding_share(lengths, self.batch_size, seed),
+        }
         if validation:
             metrics |= {"validation_loss": best.loss, "best_step": best.step}
+        if full:
+            trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+            del trainer, model
+        else:
+            save_adapter(trainer.model, out / "adapter")
+            del trainer, model
+            gc.collect()
+            probes = [example.ids for example in (unseen.examples or learned)[:2]]
+            trained, metrics["merge_gap"] = merge(start.path, out / "adapter", probes, on_gpu())
+            if start.adapters is not None:
+                concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
+        save_model(trained, load_tokenizer(start.path), format, self.save_dtype, out / "model")
+        saved = log_likelihoods(trained, unseen.examples)
         if unseen.examples:
             metrics |= _heldout(unseen, before, after, saved, out / "heldout.jsonl")
         return metrics
+
+    def _require_batch(self, learned: Sequence[Example]) -> None:
+        batch = self.batch_size * self.gradient_accumulation
+        if len(learned) < batch:
+            raise StepFailed(
+                f"{len(learned)} rows to learn are fewer than one batch of {batch}"
+                f" (`batch_size` {self.batch_size} times `gradient_accumulation` {self.gradient_accumulation})",
+                tip="lower one of them, or make more rows",
+            )
+
+    def _optimizer_bytes(self) -> int:
+        """Return what the optimizer keeps for each weight: two moments, in 8 bits or in fp32."""
+        paged = self.optimizer == "paged_adamw_8bit" or (self.optimizer == "auto" and on_gpu())
+        return 2 if paged else 8
 
     def _prepare(
         self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path
@@ -161,6 +239,13 @@ class Sft:
             listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "there are none"
             raise StepFailed(f"no row of `{rows.name}` can be used: {listed}", tip="see the step before, or its data")
         over = [length - self.max_length for length in lengths if length > self.max_length]
+        if len(over) > self.max_truncated * len(examples):
+            enough = sorted(lengths)[len(lengths) * 19 // 20]
+            raise StepFailed(
+                f"{len(over)} of {len(examples)} rows of `{rows.name}` are longer than `max_length: {self.max_length}`"
+                f" tokens, and `max_truncated` bears {self.max_truncated:.0%}",
+                tip=f"19 of 20 have at most {enough} tokens: raise `max_length`, or bear more",
+            )
         return Prepared(examples=examples, dropped=reasons, rows_truncated=len(over), tokens_truncated=sum(over))
 
     def _example(
@@ -178,10 +263,10 @@ class Sft:
         tokenizer: PreTrainedTokenizerBase,
         learned: Sequence[Example],
         validation: Sequence[Example],
+        figures: Figures,
         best: Best,
         plan: Schedule,
         work: Path,
-        log: Log,
         seed: int,
     ) -> SFTTrainer:
         """Return TRL's trainer over our token ids: its templates, EOS and truncation have nothing to do."""
@@ -189,9 +274,18 @@ class Sft:
         from peft import LoraConfig
         from trl import SFTConfig, SFTTrainer
 
-        gpu = on_gpu()
+        lengths, batch = [len(example.ids) for example in learned], self.batch_size
+
+        class ByLengthTrainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
+            def _get_train_sampler(self, *unused: object) -> ByLength:
+                return ByLength(lengths, batch, seed, lambda: self.state.global_step // plan.per_epoch)
+
+        gpu, kind = on_gpu(), in_precision(self.precision)
         auto = "paged_adamw_8bit" if gpu else "adamw_torch"
-        trainer = SFTTrainer(
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "reports"))
+        if self.tune == "lora":
+            require_targets(model, self.lora_targets)
+        trainer = ByLengthTrainer(
             model=model,
             args=SFTConfig(
                 output_dir=str(work),
@@ -204,20 +298,25 @@ class Sft:
                 optim=auto if self.optimizer == "auto" else self.optimizer,
                 seed=seed,
                 # TRL turns both on, which makes a step on a CPU 1.4 times as long; 4-bit layers multiply in bf16 anyway
-                bf16=gpu,
+                bf16=kind == "bfloat16",
                 activation_checkpointing=False,
+                fp16=kind == "float16",
                 max_length=None,
                 dataset_kwargs={"skip_prepare_dataset": True},
                 dataloader_pin_memory=gpu,
                 use_cpu=not gpu,
-                save_strategy="no",
+                save_strategy="steps",
+                save_steps=self.save_every,
                 logging_steps=1,
+                logging_nan_inf_filter=False,
                 disable_tqdm=True,
-                report_to="none",
+                report_to=list(self.report_to) or "none",
             ),
-            train_dataset=Dataset.from_list([{"input_ids": e.ids, "labels": e.labels} for e in learned]),
+            train_dataset=Dataset.from_list([example.features for example in learned]),
             processing_class=tokenizer,
-            peft_config=LoraConfig(
+            peft_config=None
+            if self.tune == "full"
+            else LoraConfig(
                 r=self.lora_rank,
                 lora_alpha=self.lora_alpha,
                 lora_dropout=self.lora_dropout,
@@ -225,7 +324,7 @@ class Sft:
                 bias="none",
                 task_type="CAUSAL_LM",
             ),
-            callbacks=[figures_to(log), gradients_flow()],
+            callbacks=[figures.watch(), gradients_flow()],
         )
         adapters_in_fp32(trainer.model)
         if validation:
@@ -233,7 +332,7 @@ class Sft:
             def loss() -> float:
                 return loss_per_token(log_likelihoods(trainer.model, validation), validation)
 
-            trainer.add_callback(best.watch(loss, self.validate_every))
+            trainer.add_callback(best.watch(loss, self.validate_every, figures))
         return trainer
 
 
