@@ -18,8 +18,8 @@ from bezoar_core.types import Json
 PLAIN_EVERY = 15.0
 """Seconds between two lines of progress of one step in a pipe."""
 
-SHOWN = ("loss", "train_loss", "eval_loss", "tokens_per_second")
-"""The figures of a stage that a line has room for; all of them are in its metrics."""
+SHOWN = ("loss", "validation_loss")
+"""The figures of a stage that a line has room for; all of them are in its `metrics.jsonl`."""
 
 
 @dataclass
@@ -146,6 +146,8 @@ def progress_text(event: Mapping[str, Json]) -> str:
     figures = event.get("figures")
     if isinstance(figures, dict):
         parts += [f"{name.replace('_', ' ')} {_number(figures[name]):.4g}" for name in SHOWN if name in figures]
+        if "tokens_per_second" in figures:
+            parts.append(f"{_number(figures['tokens_per_second']):.0f} tokens/s")
     return ", ".join(parts)
 
 

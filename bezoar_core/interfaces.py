@@ -200,7 +200,9 @@ class Judge(Plugin, Protocol):
 
 @runtime_checkable
 class Stage(Plugin, Protocol):
-    """Trains a model. `work` outlives a kill (checkpoints); `out` does not; rank 0 publishes.
+    """Trains a model. `work` outlives a kill (checkpoints) and goes once the artifact is there; `out` does not.
+
+    What lies in `work/reports` stays. Rank 0 publishes.
 
     Leaves in `out`: `model/` (merged safetensors, tokenizer, `chat_template.jinja`) and, for LoRA, `adapter/`.
     A field `format` (a prompt format's name, or None for the start model's) says in which form it trains, and so in

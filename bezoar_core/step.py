@@ -8,6 +8,7 @@ import ctypes
 import errno
 import faulthandler
 import os
+import shutil
 import signal
 import sys
 import time
@@ -87,6 +88,18 @@ def make(spec: StepSpec, events: Events) -> None:
         made, cost = asyncio.run(_ask(shop, out, work, events))
     times: dict[str, Json] = {"started": round(began, 3), "seconds": round(time.time() - began, 3)}
     publish(out, _manifest(spec, owned, made, cost, times))
+    _clear(work)
+
+
+def _clear(work: Path) -> None:
+    """Remove what another attempt would have gone on from; `reports` are kept for whoever reads them."""
+    for path in work.iterdir():
+        if path.is_dir() and path.name != "reports":
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file():
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        work.rmdir()
 
 
 def _train(shop: Workshop, out: Path, work: Path, events: Events) -> Made:

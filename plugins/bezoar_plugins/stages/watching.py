@@ -101,7 +101,8 @@ class Figures:
 
     def add(self, step: int, total: int, figures: Mapping[str, float], *, live: Mapping[str, float] = {}) -> None:
         """Write a line, and show it with those figures that only the moment has."""
-        self._lines.append(json.dumps({"step": step, **figures}) + "\n")
+        told = {name: value if isfinite(value) else None for name, value in figures.items()}  # JSON has no NaN
+        self._lines.append(json.dumps({"step": step, **told}) + "\n")
         with self._path.open("a", encoding="utf-8") as file:
             file.write(self._lines[-1])
         self._log(step, total, {**figures, **live})
