@@ -75,6 +75,19 @@ def test_whatever_is_trained_resumed_equals_straight(name: str, tiny: ModelDir, 
     straight.require_equal(straight.again(tmp_path / "resumed"))
 
 
+def test_the_best_weights_of_before_the_kill_are_the_best_still(tiny: ModelDir, tmp_path: Path) -> None:
+    """At a rate that destroys what was learned, they are those of the second step."""
+    stage = replace(STAGES["lora"], learning_rate=0.3, save_every=3, validate_every=1)
+    rows = instructions(0, 10)
+    straight = train(stage, tiny, rows, None, tmp_path / "straight")
+    assert straight.metrics["best_step"] < 4
+    with pytest.raises(Interrupted):
+        train(stage, tiny, rows, None, tmp_path / "resumed", until=8)
+    resumed = train(stage, tiny, rows, None, tmp_path / "resumed")
+    assert digests(resumed.out) == digests(straight.out)
+    assert resumed.metrics == straight.metrics
+
+
 def test_how_often_is_saved_changes_nothing(qlora: Straight, tmp_path: Path) -> None:
     qlora.require_equal(qlora.again(tmp_path, save_every=100))
 

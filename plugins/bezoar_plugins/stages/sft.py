@@ -8,7 +8,6 @@ used are unknown: those here are its script's defaults, the batch of 128 as 16 t
 from __future__ import annotations
 
 import gc
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +51,7 @@ from bezoar_plugins.stages.quantised import (
 )
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
-from bezoar_plugins.stages.watching import Best, Figures, Reporter, gradients_flow, reporters
+from bezoar_plugins.stages.watching import Best, Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -168,7 +167,8 @@ class Sft:
         full = self.tune == "full"
         model = load(start.path, self.quantise, self.precision, full=full)
         figures, best = Figures(log, out / "metrics.jsonl"), Best(work)
-        trainer = self._trainer(model, tokenizer, learned, validation, figures, best, plan, work, seed)
+        with reports_in(work):
+            trainer = self._trainer(model, tokenizer, learned, validation, figures, best, plan, work, seed)
         require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
         lengths = [len(example.ids) for example in learned]
         rehearse(trainer, [learned[place].features for place in longest(lengths, self.batch_size)])
@@ -282,7 +282,6 @@ class Sft:
 
         gpu, kind = on_gpu(), in_precision(self.precision)
         auto = "paged_adamw_8bit" if gpu else "adamw_torch"
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "reports"))
         if self.tune == "lora":
             require_targets(model, self.lora_targets)
         trainer = ByLengthTrainer(

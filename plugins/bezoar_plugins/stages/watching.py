@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf, isfinite
 from pathlib import Path
 from statistics import median
@@ -29,6 +30,7 @@ RUNAWAY = 10
 _MEDIAN_OF = 100
 _MEDIAN_FROM = 5
 
+_TENSORBOARD = "TENSORBOARD_LOGGING_DIR"
 _FIGURES = "metrics.jsonl"
 _BEST = "best.safetensors"
 _BEST_OF = "best.json"
@@ -37,6 +39,19 @@ _BEST_OF = "best.json"
 def reporters(names: Sequence[Reporter]) -> Mapping[str, str]:
     """Return the modules that a field `report_to` needs, as a plugin's `also_requires`: each is what installs it."""
     return {name: name for name in names}
+
+
+@contextmanager
+def reports_in(work: Path) -> Iterator[None]:
+    """Let a trainer that is made meanwhile write TensorBoard's files to `work/reports`, unless the user says where."""
+    theirs = os.environ.get(_TENSORBOARD)
+    os.environ[_TENSORBOARD] = theirs or str(work / "reports")
+    try:
+        yield
+    finally:
+        del os.environ[_TENSORBOARD]
+        if theirs is not None:
+            os.environ[_TENSORBOARD] = theirs
 
 
 def figures_to(log: Log) -> TrainerCallback:
