@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_models import tokenizer_of
+from local_models import EXAMPLES, tokenizer_of
 from stage_runs import digests, instructions, preferences, tiny_dpo, tiny_sft, train
 
+from bezoar_core.conversion import from_random
 from bezoar_core.errors import BezoarError, DataError, StepFailed
 from bezoar_core.prompt_format import encode, get_format
 from bezoar_core.records import Message, ModelDir, Row
@@ -125,6 +129,88 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     with pytest.raises(StepFailed, match=message):
         train(stage, tiny, rows, None, tmp_path / "stage")  # type: ignore[arg-type] # both kinds of stage
+
+
+def test_more_cut_rows_than_are_borne_are_an_error_that_says_what_would_do(tiny: ModelDir, tmp_path: Path) -> None:
+    rows = [*instructions(0, 8), *([{"instruction": "Count.", "response": LONG}] * 2)]
+    assert train(replace(tiny_sft(), max_truncated=0.2), tiny, rows, None, tmp_path / "borne").metrics
+    with pytest.raises(StepFailed) as raised:
+        train(replace(tiny_sft(), max_truncated=0.19), tiny, rows, None, tmp_path / "not")
+    lengths = "2 of 10 rows of `rows` are longer than `max_length: 256` tokens, and `max_truncated` bears 19%"
+    assert raised.value.message == lengths
+    assert raised.value.tip.startswith("19 of 20 have at most ")
+
+
+def test_fewer_rows_than_a_batch_are_refused(tiny: ModelDir, tmp_path: Path) -> None:
+    stage = replace(tiny_sft(), gradient_accumulation=2)
+    wanted = r"7 rows to learn are fewer than one batch of 8 \(`batch_size` 4 times `gradient_accumulation` 2\)"
+    with pytest.raises(StepFailed, match=wanted):
+        train(stage, tiny, instructions(0, 8), None, tmp_path / "fewer")
+    train(stage, tiny, instructions(0, 10), None, tmp_path / "enough")
+
+
+def test_a_row_without_its_columns_is_an_error_with_its_place(tiny: ModelDir, tmp_path: Path) -> None:
+    rows: list[Row] = [*instructions(0, 8), {"instruction": "Say something.", "answer": "b"}]
+    with pytest.raises(DataError, match="rows:9: row is no conversation: it has the columns") as raised:
+        train(tiny_sft(), tiny, rows, None, tmp_path / "sft")
+    assert "`instruction` and `response`" in raised.value.tip
+
+
+def test_fp16_on_a_cpu_is_refused(tiny: ModelDir, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="`precision: float16` needs a GPU, and none is visible"):
+        train(replace(tiny_sft(), precision="float16"), tiny, instructions(0, 8), None, tmp_path / "sft")
+
+
+def test_bf16_on_a_cpu_is_done(tiny: ModelDir, tmp_path: Path) -> None:
+    rows = instructions(0, 10)
+    stage = replace(tiny_sft(), quantise=None)
+    rounded = train(replace(stage, precision="bfloat16"), tiny, rows, rows, tmp_path / "bf16").metrics
+    exact = train(stage, tiny, rows, rows, tmp_path / "fp32").metrics
+    assert rounded["heldout_loss_after"] != exact["heldout_loss_after"]
+    assert rounded["heldout_loss_after"] == pytest.approx(exact["heldout_loss_after"], rel=0.02)
+
+
+def test_quantised_weights_cannot_all_be_trained() -> None:
+    with pytest.raises(ValueError, match="`tune: full` cannot train quantised weights"):
+        replace(tiny_sft(), tune="full")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: [path.unlink() for path in folder.glob("tokenizer*")], "the model has no tokenizer that can"),
+        (lambda folder: _without_eos(folder), "the tokenizer has no EOS: no model would learn to stop"),
+    ],
+)
+def test_a_base_whose_tokenizer_does_not_do_is_refused(
+    tiny: ModelDir, tmp_path: Path, change: Callable[[Path], object], message: str
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny.path, folder)
+    change(folder)
+    with pytest.raises(StepFailed, match=message) as raised:
+        train(tiny_sft(), replace(tiny, path=folder, base=folder), instructions(0, 8), None, tmp_path / "sft")
+    assert raised.value.where == str(folder)
+
+
+def _without_eos(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "eos_token": None}), encoding="utf-8")
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+
+
+def test_an_adapter_of_another_model_is_found_before_the_first_step(tiny: ModelDir, tmp_path: Path) -> None:
+    first = train(tiny_sft(), tiny, instructions(0, 8), None, tmp_path / "first").model
+    keys = json.loads((EXAMPLES / "tiny" / "config.json").read_text(encoding="utf-8"))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**keys, "hidden_size": 2 * keys["hidden_size"]}), encoding="utf-8")
+    (tmp_path / "tokenizer.txt").write_bytes((EXAMPLES / "tiny" / "tokenizer.txt").read_bytes())
+    from_random(config, tmp_path / "other")
+    with pytest.raises(StepFailed, match=r"the adapter of `first` does not fit `.*other`: it takes .* wide") as raised:
+        train(tiny_sft(), replace(first, base=tmp_path / "other"), instructions(0, 8), None, tmp_path / "second")
+    assert raised.value.tip == "it was made on another model: train that step again"
+    assert not (tmp_path / "second" / "work" / "checkpoint-12").exists()
 
 
 def test_a_misspelt_target_is_told_the_nearest(tiny: ModelDir, tmp_path: Path) -> None:
