@@ -29,7 +29,9 @@ def test_sft_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
     unseen = [*instructions(8, 2), empty]
     trained = train(tiny_sft(), tiny, rows, unseen, tmp_path / "sft")
     figures = trained.metrics
-    assert {name: figures[name] for name in figures if "rows" in name or "dropped" in name} == {
+    assert {
+        name: figures[name] for name in figures if "rows" in name or "dropped" in name or name == "heldout_truncated"
+    } == {
         "rows_used": 8,
         "rows_validation": 1,
         "rows_dropped": 3,
@@ -38,6 +40,7 @@ def test_sft_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
         "rows_truncated": 1,
         "heldout_rows": 2,
         "heldout_dropped": 1,
+        "heldout_truncated": 0,
     }
     tokenizer = tokenizer_of(tiny)
     whole = encode(get_format("openbezoar"), [Message("user", "Count."), Message("assistant", LONG)], tokenizer)

@@ -66,6 +66,7 @@ class Prepared:
     dropped: Mapping[str, int] = field(default_factory=dict)
     rows_truncated: int = 0
     tokens_truncated: int = 0
+    tokens_of_most: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +99,7 @@ class Sft:
     max_length: PositiveInt = 256
     """Tokens a row is cut to; counted as `rows_truncated` and `tokens_truncated`."""
     max_truncated: Fraction = 0.5
-    """The share of rows that may be cut; more is an error, which says what length most of them would need."""
+    """The share of rows to learn that may be cut; more is an error, which says what length most of them would need."""
     epochs: PositiveInt = 3
     """Passes over the rows."""
     max_steps: PositiveInt | None = None
@@ -157,6 +158,7 @@ class Sft:
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
+        self._require_whole(rows, data)
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
         learned, validation = _split(data.examples, self.validation_share, seed)
         self._require_batch(learned)
@@ -239,14 +241,23 @@ class Sft:
             listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "there are none"
             raise StepFailed(f"no row of `{rows.name}` can be used: {listed}", tip="see the step before, or its data")
         over = [length - self.max_length for length in lengths if length > self.max_length]
-        if len(over) > self.max_truncated * len(examples):
-            enough = sorted(lengths)[len(lengths) * 19 // 20]
+        enough = sorted(lengths)[len(lengths) * 19 // 20]
+        return Prepared(
+            examples=examples,
+            dropped=reasons,
+            rows_truncated=len(over),
+            tokens_truncated=sum(over),
+            tokens_of_most=enough,
+        )
+
+    def _require_whole(self, rows: RowsDir, data: Prepared) -> None:
+        """Raise `StepFailed` where more rows were cut than `max_truncated` bears."""
+        if data.rows_truncated > self.max_truncated * len(data.examples):
             raise StepFailed(
-                f"{len(over)} of {len(examples)} rows of `{rows.name}` are longer than `max_length: {self.max_length}`"
-                f" tokens, and `max_truncated` bears {self.max_truncated:.0%}",
-                tip=f"19 of 20 have at most {enough} tokens: raise `max_length`, or bear more",
+                f"{data.rows_truncated} of {len(data.examples)} rows of `{rows.name}` are longer than"
+                f" `max_length: {self.max_length}` tokens, and `max_truncated` bears {self.max_truncated:.0%}",
+                tip=f"19 of 20 have at most {data.tokens_of_most} tokens: raise `max_length`, or bear more",
             )
-        return Prepared(examples=examples, dropped=reasons, rows_truncated=len(over), tokens_truncated=sum(over))
 
     def _example(
         self, turns: Sequence[Message], format: PromptFormat, tokenizer: PreTrainedTokenizerBase
@@ -370,6 +381,7 @@ def _heldout(
     return {
         "heldout_rows": len(unseen.examples),
         "heldout_dropped": sum(unseen.dropped.values()),
+        "heldout_truncated": unseen.rows_truncated,
         **{f"heldout_{kind}": loss_per_token(values, unseen.examples) for kind, values in kinds.items()},
     }
 
