@@ -26,6 +26,7 @@ PRELOADED = (
     "bitsandbytes",
     "trl.trainer.sft_trainer",
     "trl.trainer.dpo_trainer",
+    "trl.trainer.kto_trainer",
 )
 
 

@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -17,6 +17,7 @@ from bezoar_core.parquet import write_rows
 from bezoar_core.records import Adapter, Metrics, ModelDir, Row, RowsDir
 from bezoar_core.types import DatasetRef, ModelRef
 from bezoar_plugins.stages.dpo import Dpo
+from bezoar_plugins.stages.kto import Kto
 from bezoar_plugins.stages.sft import Sft
 
 MODEL = ModelRef("start")
@@ -80,6 +81,31 @@ def tiny_dpo(learning_rate: float = 1e-2) -> Dpo:
         gradient_accumulation=1,
         learning_rate=learning_rate,
     )
+
+
+def full_dpo(learning_rate: float = 3e-3) -> Dpo:
+    """Return DPO of every weight as it suits the tiny model."""
+    return replace(tiny_dpo(learning_rate), tune="full", quantise=None)
+
+
+def tiny_kto(learning_rate: float = 1e-2) -> Kto:
+    """Return KTO as it suits the tiny model."""
+    return Kto(
+        model=MODEL,
+        data=DATA,
+        heldout=DATA,
+        quantise="nf4",
+        max_steps=12,
+        epochs=6,
+        batch_size=4,
+        gradient_accumulation=1,
+        learning_rate=learning_rate,
+    )
+
+
+def full_kto(learning_rate: float = 3e-3) -> Kto:
+    """Return KTO of every weight as it suits the tiny model."""
+    return replace(tiny_kto(learning_rate), tune="full", quantise=None)
 
 
 @dataclass(frozen=True)
@@ -193,6 +219,14 @@ def margin_gains(trained: Trained) -> list[float]:
     """Return by how much each held-out pair's margin rose."""
     pairs = zip(trained.heldout("margin_before"), trained.heldout("margin_after"), strict=True)
     return [after - before for before, after in pairs]
+
+
+def kto_gains(trained: Trained) -> list[float]:
+    """Return by how much each held-out pair's margin rose, from the lines of its two answers."""
+    good, bad = trained.heldout("desirable")[::2], trained.heldout("desirable")[1::2]
+    assert all(good) and not any(bad)
+    moved = [after - before for before, after in zip(trained.heldout("before"), trained.heldout("after"), strict=True)]
+    return [chosen - rejected for chosen, rejected in zip(moved[::2], moved[1::2], strict=True)]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,8 @@ def test_every_field_with_a_meaning_changes_the_fingerprint(registry: Registry, 
     for name, found in marks(type(plugin)).items():
         if any(isinstance(mark, FilePath) for mark in found) and getattr(plugin, name) is None:
             continue
-        changed = dataclasses.replace(plugin, **{name: other(getattr(plugin, name))})  # type: ignore[type-var]
+        changed = copy.copy(plugin)
+        object.__setattr__(changed, name, other(getattr(plugin, name)))  # no check of one field against another
         entry = dataclasses.replace(node.step, plugin=changed)
         after = fingerprint(dataclasses.replace(node, step=entry), registry, {}, {})
         silent = any(isinstance(mark, NoEffect | SecretText) for mark in found)

@@ -22,7 +22,7 @@ BUILT_IN = {
     "scheme": {"lamini", "evol-instruct", "orca"},
     "filter": {"judged", "heuristics", "dedup", "decontaminate", "mix", "rename", "select"},
     "judge": {"human-proxy", "mt-bench-single"},
-    "stage": {"sft", "dpo"},
+    "stage": {"sft", "dpo", "kto"},
     "benchmark": {"mt-bench", "lm-eval"},
     "client": {"transformers", "openai", "anthropic", "echo"},
 }

@@ -151,8 +151,8 @@ DPO = {
     "tokens_truncated": 33,
     "steps": 46,
     "warmup_steps": 4,
+    "learning_rate": 5e-07,
     "trainable_parameters": 9968,
-    "merge_gap": 0.0,
     "heldout_rows": 24,
     "heldout_dropped": 0,
     "heldout_margin_before": -1.25,
@@ -162,6 +162,7 @@ DPO = {
     "heldout_loss_after": 0.6875,
     "heldout_reward_margin": 0.0125,
     "heldout_accuracy": 0.625,
+    "heldout_kl": 0.0078125,
 }
 METRICS: Mapping[str, Mapping[str, float]] = {
     "lamini-kept": JUDGED,

@@ -106,7 +106,8 @@ def test_figures_of_the_run_are_on_the_card(bench: Bench) -> None:
     for line in (
         "| `sft` | loss per token | 5.812 | 5.5 | 5.516 |",
         "| `dpo` | log-probability of the chosen answer less the rejected one's | -1.25 | -1.125 | -1.156 |",
-        "| `learning_rate` | `0.0003` | `0.0003` | `0.0003` | `5e-06` |",
+        "| `learning_rate` | `0.0003` | `0.0003` | `0.0003` | not set |",
+        "| learning rate |  |  |  | 5.000e-07 |",
         "3.25 [2.25, 4.25]; 15 scored, 1 `unparsed`",
         "| `lamini` | `lamini` | 5 seeds | 3 | 3 | 31 | 4,100 | 2,300 | $ 0.62 |",
         "`lamini` dropped 2 for `echo`, 1 for `too_short`",

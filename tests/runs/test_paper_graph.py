@@ -92,7 +92,7 @@ def test_the_papers_graph_runs_over_both_protocols(server: str, tmp_path: Path) 
         manifest = json.loads((folder / "manifest.json").read_text())
         assert manifest["models"][model]["client"] == client
         assert manifest["cost"]["requests"] > 0
-    for step, lora in (("dpo", True), ("sft", True)):
+    for step, lora in (("dpo", False), ("hh-sft", True)):
         (folder,) = state.glob(f"artifacts/{step}-????????????")
         manifest = json.loads((folder / "manifest.json").read_text())
         assert (manifest["model"]["adapters"] is not None) == lora

@@ -75,13 +75,6 @@ def test_sft_at_no_learning_rate_fails_the_same_test(name: str, tiny: ModelDir, 
             require_learned([1.0, 1.0, 1.1], gradients)
 
 
-def test_dpo_at_no_learning_rate_fails_the_same_test(chain: Chain, tmp_path: Path) -> None:
-    with watched_gradients() as gradients:
-        still = train(tiny_dpo(learning_rate=0.0), chain.hh.model, preferences(0, 10), preferences(10, 24), tmp_path)
-    with pytest.raises(AssertionError, match=r"the mean gain a row is 0\.0000"):
-        require_learned(margin_gains(still), gradients)
-
-
 def test_figures_are_the_rows_own(chain: Chain) -> None:
     tokens, losses = chain.sft.heldout("tokens"), chain.sft.heldout("loss_after")
     whole = sum(t * loss for t, loss in zip(tokens, losses, strict=True)) / sum(tokens)

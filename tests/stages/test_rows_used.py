@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from local_models import EXAMPLES, tokenizer_of
-from stage_runs import digests, instructions, preferences, tiny_dpo, tiny_sft, train
+from stage_runs import digests, instructions, preferences, tiny_dpo, tiny_kto, tiny_sft, train
+from transformers import Trainer
 
 from bezoar_core.conversion import from_random
 from bezoar_core.errors import BezoarError, DataError, StepFailed
@@ -81,6 +82,97 @@ def test_dpo_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
     }
 
 
+def test_kto_counts_every_row(tiny: ModelDir, tmp_path: Path) -> None:
+    pairs = preferences(0, 4)
+    same: Row = {**pairs[0], "rejected": pairs[0]["chosen"]}
+    asks_long: Row = {"prompt": [{"role": "user", "content": LONG}], "completion": "b", "label": True}
+    empty: Row = {"prompt": [{"role": "user", "content": "a"}], "completion": " ", "label": False}
+    long: Row = {"prompt": [{"role": "user", "content": "Count."}], "completion": LONG, "label": False}
+    turns: Row = {"prompt": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "a"}]}
+    system: Row = {**turns, "completion": "b", "label": True}
+    spoken: Row = {**instructions(0, 1)[0], "label": False}
+    rows = [same, *pairs, asks_long, empty, long, system, spoken]
+    trained = train(replace(tiny_kto(), heldout=None), tiny, rows, None, tmp_path / "kto")
+    figures = trained.metrics
+    assert {n: figures[n] for n in figures if "rows" in n or "dropped" in n or "answers" in n} == {
+        "rows_used": 7,
+        "rows_dropped": 3,
+        "dropped_same_answers": 1,
+        "dropped_prompt_too_long": 1,
+        "dropped_empty_answer": 1,
+        "answers_desirable": 5,
+        "answers_undesirable": 6,
+        "rows_truncated": 1,
+    }
+    dropped = list(read_parquet(trained.out / "dropped.parquet"))
+    assert [row["drop_reason"] for row in dropped] == ["same_answers", "prompt_too_long", "empty_answer"]
+
+
+def test_kto_learns_the_same_text_as_sft_s_rows(tiny: ModelDir, tmp_path: Path) -> None:
+    """One conversation in four shapes is one text, and is as likely."""
+    asked, answer = "Say a word.", "Tea."
+    plain: Row = {"prompt": asked, "completion": answer, "label": True}
+    rows: list[Row] = [
+        {"prompt": [{"role": "user", "content": asked}], "completion": answer, "label": True},
+        {"instruction": asked, "response": answer, "label": True},
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}], "label": True},
+    ]
+    trained = train(tiny_kto(), tiny, preferences(0, 4), rows, tmp_path / "kto")
+    (before,) = set(trained.heldout("before"))
+    alone = train(tiny_kto(), tiny, preferences(0, 4), [plain], tmp_path / "plain")
+    assert alone.heldout("before") == pytest.approx([before], abs=1e-4)
+    assert "heldout_margin_after" not in trained.metrics, "there is nothing undesirable to be set against"
+
+
+@pytest.mark.parametrize("batch", [2, 3, 4])
+def test_each_answer_s_neighbour_in_kto_is_another_of_its_batch(
+    tiny: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    seen: list[list[dict[str, list[int]]]] = []
+    original = Trainer.train
+
+    def spied(self: Trainer) -> object:
+        seen.append(list(self.train_dataset))
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "train", spied)
+    rows: list[Row] = [{"prompt": f"Say {n}.", "completion": f"{n}!", "label": n < 4} for n in range(7)]
+    train(replace(tiny_kto(), batch_size=batch, max_steps=2), tiny, rows, None, tmp_path / "kto")
+    (learned,) = seen
+    answers = [row["completion_ids"] for row in learned]
+    assert len({tuple(answer) for answer in answers}) == 7
+    assert answers != sorted(answers, key=str), "the rows are in their own order"
+    for first in range(0, 7, batch):
+        others = [row["KL_completion_ids"] for row in learned[first : first + batch]]
+        own = answers[first : first + batch]
+        assert all(other != answer for other, answer in zip(others, own, strict=True))
+        assert sorted(others) == sorted(own) or len(own) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "a", "completion": "b"}, "row has neither `chosen` and `rejected` nor a `label`"),
+        ({"prompt": "a", "completion": "b", "label": "good"}, "nor a `label` of true or false"),
+        ({"prompt": 1, "completion": "b", "label": True}, "a message has no `role`"),
+        ({"text": "a", "label": True}, "row is no conversation: it has the columns `text`, `label`"),
+    ],
+)
+def test_rows_that_kto_cannot_read_are_an_error_with_their_place(
+    tiny: ModelDir, tmp_path: Path, row: Row, message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        train(tiny_kto(), tiny, [row], None, tmp_path / "kto")
+    assert raised.value.where == "rows:1"
+
+
+def test_kto_s_faults_are_found_before_any_work() -> None:
+    with pytest.raises(ValueError, match="`batch_size` is 2 or more"):
+        replace(tiny_kto(), batch_size=1)
+    with pytest.raises(ValueError, match="`quantise` is for adapters"):
+        replace(tiny_kto(), tune="full")
+
+
 def test_an_answer_behind_the_length_is_dropped_where_it_alone_is_learned(tiny: ModelDir, tmp_path: Path) -> None:
     long: Row = {"instruction": LONG, "response": "b"}
     stage = replace(tiny_sft(), loss="completion")
@@ -121,10 +213,11 @@ def test_the_best_weights_on_the_rows_held_back_are_kept(tiny: ModelDir, tmp_pat
     ("stage", "rows", "message"),
     [
         (tiny_sft(), [{"instruction": "", "response": "b"}] * 2, "no row of `rows` can be used: 2 empty_prompt"),
+        (tiny_kto(), [{"prompt": "", "completion": "b", "label": True}], "no row of `rows` can be used: 1 empty_turn"),
         (tiny_dpo(), [{"chosen": "", "rejected": ""}], "no row of `rows` can be used: 1 not_a_transcript"),
         (replace(tiny_sft(), validation_share=1.0), instructions(0, 2), "`validation_share: 1` leaves no row to learn"),
         (replace(tiny_sft(), lora_targets=("q_prj",)), instructions(0, 6), "the model has no linear layer `q_prj`"),
-        (replace(tiny_dpo(), lora_targets=("lm_head",)), preferences(0, 2), "`lm_head` cannot be trained"),
+        (replace(tiny_dpo(), lora_targets=("lm_head",)), preferences(0, 4), "`lm_head` cannot be trained"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

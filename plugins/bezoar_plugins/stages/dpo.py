@@ -1,48 +1,78 @@
-"""Direct Preference Optimization (arXiv 2305.18290) with a LoRA adapter; the reference is the model it starts from.
+"""Direct Preference Optimization (arXiv 2305.18290); the reference is the model it starts from.
 
-OpenBezoar (arXiv 2404.12195) trained all weights for one epoch, its authors' script at a learning rate of 5e-7 with
-RMSprop and 512 tokens; beta is unknown. An adapter wants about ten times the rate of full training, hence 5e-6; beta is
-the usual 0.1.
+OpenBezoar (arXiv 2404.12195) trained every weight for one epoch, its authors' script at a learning rate of 5e-7 with
+RMSprop and 512 tokens; beta is unknown, and so are batch size and schedule. `tune: full` with `optimizer: rmsprop` is
+that; we train an adapter unless told.
 """
 
 from __future__ import annotations
 
 import gc
+import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, log1p
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from bezoar_core.errors import DataError, StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
 from bezoar_core.parquet import write_rows
-from bezoar_core.prompt_format import Encoded, PromptFormat, encode, get_format
+from bezoar_core.prompt_format import PromptFormat, encode, get_format
 from bezoar_core.records import Message, Metrics, ModelDir, Row, RowsDir
 from bezoar_core.rows import read_parquet
 from bezoar_core.types import (
     DatasetRef,
+    Fraction,
     ModelRef,
     NonEmptyStr,
     NonNegativeFloat,
     NonNegativeInt,
+    Operational,
     PositiveFloat,
     PositiveInt,
 )
+from bezoar_plugins.stages.answers import Answer, divergences, parted
+from bezoar_plugins.stages.batches import ByLength, longest, padding_share
+from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.hh import Pair, Unusable, pair
-from bezoar_plugins.stages.likelihood import Example, log_likelihoods, write_heldout
-from bezoar_plugins.stages.merge import concatenate, merge, save_adapter
-from bezoar_plugins.stages.model_folder import SaveDtype, save_model
-from bezoar_plugins.stages.quantised import REQUIRES, Quantise, adapters_in_fp32, load, on_gpu, require_targets
+from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
+from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
+from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
+from bezoar_plugins.stages.quantised import (
+    REQUIRES,
+    Precision,
+    Quantise,
+    adapters_in_fp32,
+    in_precision,
+    load,
+    on_gpu,
+    require_targets,
+)
+from bezoar_plugins.stages.reference import with_reference
+from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
-from bezoar_plugins.stages.watching import figures_to, gradients_flow
+from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import DPOTrainer
+
+
+_RATES: Mapping[Literal["lora", "full"], float] = {"lora": 5e-6, "full": 5e-7}
+"""The default rates: the authors' script's for all weights, and ten times that for an adapter, whose factors begin at
+nothing and are few."""
+
+_ASKED = ("ref_chosen_logps", "ref_rejected_logps")
+"""TRL's columns of what the reference says."""
+
+_SHOWN = 64
+"""Training pairs on which the divergence is measured where no rows are held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +84,10 @@ class Preference:
     rejected: list[int]
     cut: int = 0
 
-    def example(self, answer: list[int]) -> Example:
-        """Return the prompt with one of the answers, of which the answer alone counts."""
-        return Example(self.prompt + answer, [False] * len(self.prompt) + [True] * len(answer))
+    @property
+    def answers(self) -> tuple[Answer, Answer]:
+        """Return the chosen and the rejected answer to the prompt."""
+        return Answer(self.prompt, self.chosen), Answer(self.prompt, self.rejected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +99,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Said:
     """Log-probabilities of a pair's answers."""
 
     chosen: float
@@ -82,79 +113,171 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Dpo:
-    """Train a model to prefer the chosen of two answers, and merge the adapter.
+    """Train a model to prefer the chosen of two answers, by an adapter that is merged or in every weight.
 
     `batch_size` times `gradient_accumulation` pairs make one optimizer step; `epochs` passes are cut off at
-    `max_steps`, and at most a tenth of the steps warm up. `format` is the start model's unless named. A higher `beta`
-    keeps closer to the reference. `optimizer: auto` is paged 8-bit AdamW on a GPU, plain AdamW on a CPU.
+    `max_steps`, and at most a tenth of the steps warm up. The reference is the start model, quantised as it trains:
+    the model without its adapter, or with `tune: full` its log-probabilities from before the first step, so that there
+    is one model in memory.
     """
 
     name: ClassVar[str] = "dpo"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[Mapping[str, str]] = REQUIRES
     columns: ClassVar[frozenset[str]] = frozenset({"chosen", "rejected"})
 
     model: ModelRef
+    """Where it starts, and the reference."""
     data: DatasetRef
+    """HH-RLHF's transcripts, `chosen` and `rejected`, that differ in their last answer."""
     heldout: DatasetRef | None = None
+    """Pairs on which margin, accuracy and divergence are measured before and after."""
     format: NonEmptyStr | None = None
+    """The prompt format; the start model's unless named."""
+    tune: Literal["lora", "full"] = "lora"
+    """Train an adapter, or every weight as the paper did (in fp32, with bf16 products on a GPU)."""
     quantise: Quantise | None = None
+    """Train the adapter on 4-bit weights. With `tune: full` there is nothing to quantise."""
+    precision: Precision = "auto"
+    """What matrices are multiplied in; `auto` is bf16 on a GPU that has it, fp16 on an older one, fp32 on a CPU."""
     beta: PositiveFloat = 0.1
+    """How dear it is to leave the reference: a higher one keeps closer. The paper's is unknown; 0.1 is usual. For `ipo`
+    it is that loss's tau."""
+    loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"
+    """DPO's own; IPO's (arXiv 2310.12036, on log-probabilities a token); SLiC's hinge (arXiv 2305.10425); or `robust`
+    (arXiv 2403.00409), for labels of which a share is wrong."""
+    label_smoothing: Fraction = 0.0
+    """The share of labels taken to be wrong, under a half: `robust` needs it, the others know none."""
     max_length: PositiveInt = 512
+    """Tokens of prompt and answer together, as in the paper's script. A pair whose prompt leaves no room for an answer
+    is dropped, and answers are cut."""
     epochs: PositiveInt = 1
+    """Passes over the rows; the paper made one."""
     max_steps: PositiveInt | None = None
+    """Stop after so many optimizer steps."""
     batch_size: PositiveInt = 4
+    """Pairs at once, of like length. The paper's batch is unknown; ours is 32, as 4 times 8."""
     gradient_accumulation: PositiveInt = 8
-    learning_rate: NonNegativeFloat = 5e-6
+    """Batches to an optimizer step."""
+    learning_rate: NonNegativeFloat | None = None
+    """5e-7 for `tune: full`, as in the paper's script, and 5e-6 for an adapter, where not set."""
     warmup_steps: NonNegativeInt = 100
-    optimizer: Literal["auto", "adamw_torch", "paged_adamw_8bit"] = "auto"
+    """Steps in which the rate rises; then it falls to nothing, in a line."""
+    optimizer: Literal["auto", "adamw_torch", "paged_adamw_8bit", "rmsprop"] = "auto"
+    """`auto` is paged 8-bit AdamW on a GPU, plain AdamW on a CPU. The paper's script had `rmsprop`."""
     lora_rank: PositiveInt = 16
+    """Rank of the adapter, where there is one."""
     lora_alpha: PositiveInt = 16
+    """The adapter counts `lora_alpha / lora_rank` times."""
     lora_targets: tuple[NonEmptyStr, ...] = ("q_proj", "k_proj", "v_proj")
+    """Layers that get an adapter."""
     save_dtype: SaveDtype = "float32"
+    """How the weights are written. What full tuning changes at its rate may be too little for bf16 to hold."""
+    save_every: Annotated[PositiveInt, Operational] = 100
+    """Optimizer steps between two checkpoints; the last step has one too."""
+    report_to: Annotated[tuple[Reporter, ...], Operational] = ()
+    """Where else the figures go, each by its own settings; TensorBoard's files lie in the step's work folder."""
+
+    def __post_init__(self) -> None:
+        if self.tune == "full" and self.quantise is not None:
+            raise ValueError("`quantise` is for adapters: `tune: full` trains the weights themselves")
+        if self.loss == "robust" and not 0 < self.label_smoothing < 0.5:
+            raise ValueError("`loss: robust` needs a `label_smoothing` above 0 and under 0.5")
+        if self.loss != "robust" and self.label_smoothing:
+            raise ValueError(f"`label_smoothing` is for `loss: robust`: `{self.loss}` knows none")
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate: what was set, or the default for what is trained."""
+        return _RATES[self.tune] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def also_requires(self) -> Mapping[str, str]:
+        """Return the packages that `report_to` needs."""
+        return reporters(self.report_to)
 
     def train(
         self, start: ModelDir, rows: RowsDir, heldout: RowsDir | None, out: Path, work: Path, log: Log, seed: int
     ) -> Metrics:
-        """Write `model/`, `adapter/`, the chain's `chain/`, `heldout.jsonl` and `dropped.parquet` to `out`.
+        """Write `model/`, `heldout.jsonl` and `dropped.parquet` to `out`; for LoRA `adapter/` and the chain's `chain/`.
 
-        A margin is the log-probability (natural log) of the chosen answer less that of the rejected one.
+        A margin is the log-probability (natural log) of the chosen answer less that of the rejected one. `heldout_kl`
+        is the divergence from the reference in nats a token of these answers, or where none are held out `train_kl` of
+        some trained on. `train_margin` and `train_accuracy` are of the rewards in the last tenth of the steps.
         """
-        from transformers import AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        tokenizer = AutoTokenizer.from_pretrained(start.path)
+        in_precision(self.precision)
+        require_fit(start)
+        tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
+        self._require_batch(len(data.pairs))
         plan = schedule(
             len(data.pairs), self.batch_size, self.gradient_accumulation, self.epochs, self.max_steps, self.warmup_steps
         )
 
-        model = load(start.path, self.quantise)
-        require_targets(model, self.lora_targets)
-        before = _answers(model, unseen.pairs)
-        trainer = self._trainer(model, tokenizer, data.pairs, plan, work, log, seed)
+        model = load(start.path, self.quantise, self.precision, full=self.tune == "full")
+        if self.tune == "lora":
+            require_targets(model, self.lora_targets)
+        lengths = [len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in data.pairs]
+        figures = Figures(log, out / "metrics.jsonl", self._loss(data.pairs[0], Said(0.0, 0.0)))
+        trainer = self._trainer(model, tokenizer, data.pairs, lengths, plan, figures, work, seed)
         trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        trainer.train()
-        after = _answers(trainer.model, unseen.pairs)
-        save_adapter(trainer.model, out / "adapter")
-        del trainer, model
+        require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
+        unasked = dict.fromkeys(_ASKED, 0.0) if trainer.precompute_ref_logps else {}
+        rehearse(trainer, [{**trainer.train_dataset[n], **unasked} for n in longest(lengths, self.batch_size)])
+        before = _said(trainer.model, unseen.pairs)
+        with short_of_memory():
+            if unasked:
+                main = trainer.accelerator.is_main_process
+                trainer.train_dataset = with_reference(trainer.train_dataset, _ASKED, trainer.asked, work, main)
+            train(trainer, (figures,))
+        model = trainer.model
+        model.zero_grad()
+        vars(model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
+        del trainer  # and the optimizer with it, before there is a second model
         gc.collect()
+        after = _said(model, unseen.pairs)
+        shown = unseen.pairs or data.pairs[:_SHOWN]
+        reference = None if self.tune == "lora" else load(start.path, None, self.precision, full=True)
+        kl = _divergence(model, reference, shown)
+        del reference
 
-        probes = [p.prompt + p.chosen for p in (unseen.pairs or data.pairs)[:2]]
-        merged, gap = merge(start.path, out / "adapter", probes, on_gpu())
-        save_model(merged, AutoTokenizer.from_pretrained(start.path), format, self.save_dtype, out / "model")
-        if start.adapters is not None:
-            concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
-        saved = _answers(merged, unseen.pairs)
-
-        metrics = _counts(data)
-        metrics |= {"steps": plan.steps, "warmup_steps": plan.warmup, "trainable_parameters": trained, "merge_gap": gap}
+        metrics = _counts(data) | _last_steps(out / "metrics.jsonl")
+        metrics |= {"steps": plan.steps, "warmup_steps": plan.warmup, "learning_rate": self.rate}
+        metrics |= {"padding_share": padding_share(lengths, self.batch_size, seed)}
+        metrics |= {"trainable_parameters": trained, "heldout_kl" if unseen.pairs else "train_kl": kl}
+        if self.tune == "lora":
+            save_adapter(model, out / "adapter")
+            del model
+            gc.collect()
+            probes = [p.prompt + p.chosen for p in shown[:2]]
+            model, metrics["merge_gap"] = merge(start.path, out / "adapter", probes, on_gpu())
+            if start.adapters is not None:
+                concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
+        save_model(model, load_tokenizer(start.path), format, self.save_dtype, out / "model")
         if unseen.pairs:
-            metrics |= self._heldout(unseen, before, after, saved, out / "heldout.jsonl")
+            metrics |= self._heldout(unseen, before, after, _said(model, unseen.pairs), out / "heldout.jsonl")
         return metrics
+
+    def _require_batch(self, learned: int) -> None:
+        batch = self.batch_size * self.gradient_accumulation
+        if learned < batch:
+            raise StepFailed(
+                f"{learned} pairs to learn are fewer than one batch of {batch}"
+                f" (`batch_size` {self.batch_size} times `gradient_accumulation` {self.gradient_accumulation})",
+                tip="lower one of them, or make more rows",
+            )
+
+    def _optimizer_bytes(self) -> int:
+        """Return what the optimizer keeps for each weight: two moments in 8 bits or in fp32, or one (RMSprop)."""
+        if self.optimizer == "rmsprop":
+            return 4
+        paged = self.optimizer == "paged_adamw_8bit" or (self.optimizer == "auto" and on_gpu())
+        return 2 if paged else 8
 
     def _prepare(
         self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path
@@ -182,8 +305,9 @@ class Dpo:
     def _preference(
         self, read: Pair, format: PromptFormat, tokenizer: PreTrainedTokenizerBase
     ) -> Preference | Unusable:
-        prompt, chosen = _parted(encode(format, (*read.prompt, Message("assistant", read.chosen)), tokenizer))
-        _, rejected = _parted(encode(format, (*read.prompt, Message("assistant", read.rejected)), tokenizer))
+        better = parted(encode(format, (*read.prompt, Message("assistant", read.chosen)), tokenizer))
+        worse = parted(encode(format, (*read.prompt, Message("assistant", read.rejected)), tokenizer))
+        prompt, chosen, rejected = better.prompt, better.answer, worse.answer
         room = self.max_length - len(prompt)
         if room <= 0:
             return Unusable("prompt_too_long", f"the answers lie behind the first {self.max_length} tokens")
@@ -197,49 +321,70 @@ class Dpo:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         pairs: Sequence[Preference],
+        lengths: Sequence[int],
         plan: Schedule,
+        figures: Figures,
         work: Path,
-        log: Log,
         seed: int,
     ) -> DPOTrainer:
-        """Return TRL's trainer over our token ids; without the fresh adapter its model is the reference."""
+        """Return TRL's trainer over our token ids; the reference is its model, without adapter or before a step."""
         from datasets import Dataset, disable_progress_bars
         from peft import LoraConfig
         from trl import DPOConfig, DPOTrainer
 
+        batch = self.batch_size
+
         class Tokenised(DPOTrainer):  # type: ignore[misc]  # trl is untyped here
+            def _get_train_sampler(self, *unused: object) -> ByLength:
+                return ByLength(lengths, batch, seed, lambda: self.state.global_step // plan.per_epoch)
+
             def _prepare_dataset(self, dataset: Dataset, *unused: object) -> Dataset:
                 """Return the ids as they are: TRL would read text and tokenise prompt and answer as one."""
                 return dataset
 
+            def _precompute_ref_logps(self, dataset: Dataset, *unused: object) -> Dataset:
+                """Put off asking the reference until it has been seen that a step fits into memory."""
+                return dataset
+
+            def asked(self) -> Dataset:
+                """Return the rows with what the reference says: the model, until it steps or without its adapter."""
+                size = self.args.per_device_train_batch_size
+                return super()._precompute_ref_logps(self.train_dataset, "train", size)
+
         disable_progress_bars()
-        gpu = on_gpu()
+        gpu, kind = on_gpu(), in_precision(self.precision)
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "reports"))
         auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         trainer = Tokenised(
             model=model,
             args=DPOConfig(
                 output_dir=str(work),
                 beta=self.beta,
+                loss_type=[self.loss],
+                label_smoothing=self.label_smoothing,
                 per_device_train_batch_size=self.batch_size,
                 gradient_accumulation_steps=self.gradient_accumulation,
                 max_steps=plan.steps,
-                learning_rate=self.learning_rate,
+                learning_rate=self.rate,
                 lr_scheduler_type="linear",
                 warmup_steps=plan.warmup,
                 optim=auto if self.optimizer == "auto" else self.optimizer,
                 seed=seed,
-                # in a second pass the reference would only say again what it said in the first
-                precompute_ref_log_probs=plan.steps > plan.per_epoch,
+                # all weights: else TRL holds a second model. an adapter: a second pass would ask the reference again
+                precompute_ref_log_probs=self.tune == "full" or plan.steps > plan.per_epoch,
                 # TRL turns both on, which makes a step on a CPU 1.4 times as long; 4-bit layers multiply in bf16 anyway
-                bf16=gpu,
+                bf16=kind == "bfloat16",
+                fp16=kind == "float16",
                 activation_checkpointing=False,
                 max_length=None,
                 dataloader_pin_memory=gpu,
                 use_cpu=not gpu,
-                save_strategy="no",
+                save_strategy="steps",
+                save_steps=self.save_every,
                 logging_steps=1,
+                logging_nan_inf_filter=False,
                 disable_tqdm=True,
-                report_to="none",
+                report_to=list(self.report_to) or "none",
             ),
             train_dataset=Dataset.from_list(
                 [{"prompt_ids": p.prompt, "chosen_ids": p.chosen, "rejected_ids": p.rejected} for p in pairs]
@@ -252,24 +397,20 @@ class Dpo:
                 target_modules=list(self.lora_targets),
                 bias="none",
                 task_type="CAUSAL_LM",
-            ),
-            callbacks=[figures_to(log), gradients_flow()],
+            )
+            if self.tune == "lora"
+            else None,
+            callbacks=[figures.watch(), gradients_flow(first=self.loss == "hinge")],
         )
         adapters_in_fp32(trainer.model)
         return trainer
 
     def _heldout(
-        self,
-        unseen: Prepared,
-        before: Sequence[Answers],
-        after: Sequence[Answers],
-        saved: Sequence[Answers],
-        path: Path,
+        self, unseen: Prepared, before: Sequence[Said], after: Sequence[Said], saved: Sequence[Said], path: Path
     ) -> dict[str, float]:
         """Write each held-out pair's log-probabilities and return the means of what follows from them."""
         rows: list[dict[str, float]] = []
-        for was, now, merged in zip(before, after, saved, strict=True):
-            reward = self.beta * (now.margin - was.margin)
+        for pair_, was, now, merged in zip(unseen.pairs, before, after, saved, strict=True):
             rows.append(
                 {
                     "chosen_before": was.chosen,
@@ -279,13 +420,11 @@ class Dpo:
                     "margin_before": was.margin,
                     "margin_after": now.margin,
                     "margin_merged": merged.margin,
-                    "reward_margin": reward,
-                    "loss_before": _loss(0.0),
-                    "loss_after": _loss(reward),
+                    "reward_margin": self.beta * (now.margin - was.margin),
+                    "loss_before": self._loss(pair_, Said(0.0, 0.0)),
+                    "loss_after": self._loss(pair_, Said(now.chosen - was.chosen, now.rejected - was.rejected)),
                 }
             )
-        from statistics import fmean
-
         write_heldout(path, rows)
         means = ("margin_before", "margin_after", "margin_merged", "reward_margin", "loss_before", "loss_after")
         return {
@@ -295,27 +434,40 @@ class Dpo:
             "heldout_accuracy": fmean(row["reward_margin"] > 0 for row in rows),
         }
 
-
-def _loss(reward_margin: float) -> float:
-    """Return -log sigmoid of the margin."""
-    return max(-reward_margin, 0.0) + log1p(exp(-abs(reward_margin)))
-
-
-def _parted(encoded: Encoded) -> tuple[list[int], list[int]]:
-    """Return the ids up to the last answer, and those of the answer; what a template writes after it is left out."""
-    end = len(encoded.ids)
-    while not encoded.assistant[end - 1]:
-        end -= 1
-    start = end
-    while encoded.assistant[start - 1]:
-        start -= 1
-    return encoded.ids[:start], encoded.ids[start:end]
+    def _loss(self, pair: Preference, gained: Said) -> float:
+        """Return the loss of a pair whose answers' log-probabilities rose by `gained` over the reference's."""
+        reward = self.beta * gained.margin
+        if self.loss == "hinge":
+            return max(1 - reward, 0.0)
+        if self.loss == "ipo":
+            return (gained.chosen / len(pair.chosen) - gained.rejected / len(pair.rejected) - 0.5 / self.beta) ** 2
+        wrong = self.label_smoothing
+        return ((1 - wrong) * _doubt(reward) - wrong * _doubt(-reward)) / (1 - 2 * wrong)
 
 
-def _answers(model: PreTrainedModel, pairs: Sequence[Preference]) -> list[Answers]:
-    chosen = log_likelihoods(model, [p.example(p.chosen) for p in pairs])
-    rejected = log_likelihoods(model, [p.example(p.rejected) for p in pairs])
-    return [Answers(*both) for both in zip(chosen, rejected, strict=True)]
+def _doubt(reward: float) -> float:
+    """Return -log sigmoid."""
+    return max(-reward, 0.0) + log1p(exp(-abs(reward)))
+
+
+def _said(model: PreTrainedModel, pairs: Sequence[Preference]) -> list[Said]:
+    chosen, rejected = (log_likelihoods(model, [p.answers[which].example for p in pairs]) for which in (0, 1))
+    return [Said(*both) for both in zip(chosen, rejected, strict=True)]
+
+
+def _divergence(model: PreTrainedModel, reference: PreTrainedModel | None, pairs: Sequence[Preference]) -> float:
+    """Return KL(model || reference) in nats a token of the answers."""
+    answers = [answer for pair_ in pairs for answer in pair_.answers]
+    return sum(divergences(model, reference, answers)) / sum(len(answer.answer) for answer in answers)
+
+
+def _last_steps(path: Path) -> dict[str, float]:
+    """Return the means of what TRL logged in the last tenth of the steps."""
+    told = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    steps = [figures for figures in told if "rewards/margins" in figures]
+    last = steps[-max(len(steps) // 10, 1) :]
+    names = {"train_margin": "rewards/margins", "train_accuracy": "rewards/accuracies"}
+    return {name: fmean(figures[logged] for figures in last) for name, logged in names.items()}
 
 
 def _counts(data: Prepared) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_AT_ONCE = {"cpu": 1024, "cuda": 2048}
+AT_ONCE = {"cpu": 1024, "cuda": 2048}
 """Tokens a batch: the logits of 1,024 over a vocabulary of 50,000 take 200 MB, and a GPU waits for small batches."""
 
 
@@ -51,7 +51,7 @@ def log_likelihoods(model: PreTrainedModel, examples: Sequence[Example]) -> list
     training = model.training
     model.eval()
     with torch.no_grad():
-        for batch in _batches(examples, _AT_ONCE[model.device.type]):
+        for batch in of_like_length(examples, AT_ONCE[model.device.type]):
             rows = [examples[place] for place in batch]
             # what stands behind a row's end is masked and not scored, so any id will do
             ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True)
@@ -81,7 +81,7 @@ def write_heldout(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _batches(examples: Sequence[Example], at_once: int) -> Iterator[list[int]]:
+def of_like_length(examples: Sequence[Example], at_once: int) -> Iterator[list[int]]:
     """Yield places of examples of like length, at most `at_once` tokens, so that little of a batch is padding."""
     batch: list[int] = []
     for place in sorted(range(len(examples)), key=lambda place: (-len(examples[place].ids), place)):

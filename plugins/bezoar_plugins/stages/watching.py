@@ -79,8 +79,10 @@ class Figures:
     The file holds no time, so the same training writes the same bytes; `tokens` are those of the step.
     """
 
-    def __init__(self, log: Log, path: Path) -> None:
+    def __init__(self, log: Log, path: Path, usual: float = 0.0) -> None:
+        """`usual`: a lower median counts as this, where a loss may well fall to nothing and rise again."""
         self._log = log
+        self._usual = usual
         self._path = path
         self._lines: list[str] = []
         self._losses: list[float] = []
@@ -153,7 +155,7 @@ class Figures:
         elif not isfinite(logs.get("grad_norm", 0.0)) and not scaled:  # a scaler of fp16 tries factors that overflow
             wrong = f"the gradient's norm is {logs['grad_norm']}"
         elif len(self._losses) >= _MEDIAN_FROM:
-            usual = median(self._losses[-_MEDIAN_OF:])
+            usual = max(median(self._losses[-_MEDIAN_OF:]), self._usual)
             if loss > RUNAWAY * usual and loss > self._losses[0]:
                 wrong = f"the loss is {loss:.4g}, and its running median {usual:.4g}"
         self._losses.append(loss)
@@ -166,8 +168,11 @@ class Figures:
             )
 
 
-def gradients_flow() -> TrainerCallback:
-    """Return a callback that raises `StepFailed` at the first step whose gradients are all zero."""
+def gradients_flow(first: bool = False) -> TrainerCallback:
+    """Return a callback that raises `StepFailed` at a step whose gradients are all zero; with `first` at that alone.
+
+    A hinge has no gradient where every pair is far enough apart.
+    """
     from transformers import TrainerCallback
 
     class Gradients(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -180,6 +185,8 @@ def gradients_flow() -> TrainerCallback:
             **unused: object,
         ) -> None:
             trained = [p for p in model.parameters() if p.requires_grad]
+            if first and state.global_step:
+                return
             if not any(p.grad is not None and bool(p.grad.any()) for p in trained):
                 raise StepFailed(
                     f"every gradient is zero at step {state.global_step + 1}: nothing would be learned",

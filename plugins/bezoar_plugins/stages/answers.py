@@ -1,0 +1,79 @@
+"""Answers to a prompt: their token ids apart from the prompt's, and how far a model went from its reference in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bezoar_core.prompt_format import Encoded
+from bezoar_plugins.stages.likelihood import AT_ONCE, Example, of_like_length
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A prompt and an answer to it, as token ids."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    @property
+    def example(self) -> Example:
+        """Return both as one text of which the answer alone is learned."""
+        return Example(self.prompt + self.answer, [False] * len(self.prompt) + [True] * len(self.answer))
+
+
+def parted(encoded: Encoded) -> Answer:
+    """Return the ids up to the last answer, and those of the answer; what a template writes after it is left out."""
+    end = len(encoded.ids)
+    while not encoded.assistant[end - 1]:
+        end -= 1
+    start = end
+    while encoded.assistant[start - 1]:
+        start -= 1
+    return Answer(encoded.ids[:start], encoded.ids[start:end])
+
+
+def divergences(model: PreTrainedModel, reference: PreTrainedModel | None, answers: Sequence[Answer]) -> list[float]:
+    """Return KL(model || reference) of the next token in nats, summed over the places of each answer.
+
+    It is exact over the vocabulary, at the places of these answers and not of the model's own. Without a `reference` it
+    is the model without its adapter. There is no dropout, and the model is left in the mode it was in.
+    """
+    import torch
+
+    examples = [answer.example for answer in answers]
+    found = [0.0] * len(examples)
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for batch in of_like_length(examples, AT_ONCE[model.device.type]):
+            rows = [examples[place] for place in batch]
+            now = _next_tokens(model, rows)
+            with model.disable_adapter() if reference is None else nullcontext():
+                then = _next_tokens(reference or model, rows)
+            kl = (now.exp() * (now - then)).sum(-1).double()
+            counts = [row.tokens for row in rows]
+            for place, value in zip(batch, kl.split(counts), strict=True):
+                found[place] = float(value.sum())
+    model.train(training)
+    return found
+
+
+def _next_tokens(model: PreTrainedModel, rows: Sequence[Example]) -> torch.Tensor:
+    """Return the log-probabilities of every token at each learned place, row after row."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    ids = pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True)
+    mask = pad_sequence([torch.ones(len(row.ids), dtype=torch.long) for row in rows], batch_first=True)
+    learned = pad_sequence([torch.tensor([*row.learned[1:], False]) for row in rows], batch_first=True)
+    scored = learned.any(0).nonzero().flatten()
+    ids, mask, scored = (part.to(model.device) for part in (ids, mask, scored))
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=scored).logits
+    return logits[learned[:, scored.cpu()].to(model.device)].float().log_softmax(-1)
