@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ from bezoar_plugins.stages.quantised import (
 from bezoar_plugins.stages.reference import with_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
-from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters
+from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -224,7 +223,8 @@ class Dpo:
             require_targets(model, self.lora_targets)
         lengths = [len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in data.pairs]
         figures = Figures(log, out / "metrics.jsonl", self._loss(data.pairs[0], Said(0.0, 0.0)))
-        trainer = self._trainer(model, tokenizer, data.pairs, lengths, plan, figures, work, seed)
+        with reports_in(work):
+            trainer = self._trainer(model, tokenizer, data.pairs, lengths, plan, figures, work, seed)
         trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
         unasked = dict.fromkeys(_ASKED, 0.0) if trainer.precompute_ref_logps else {}
@@ -353,7 +353,6 @@ class Dpo:
 
         disable_progress_bars()
         gpu, kind = on_gpu(), in_precision(self.precision)
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "reports"))
         auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         trainer = Tokenised(
             model=model,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +55,7 @@ from bezoar_plugins.stages.quantised import (
 from bezoar_plugins.stages.reference import with_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
-from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters
+from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -209,7 +208,8 @@ class Kto:
             require_targets(model, self.lora_targets)
         lengths = [len(judged.given.example.ids) for judged in learned]
         figures = Figures(log, out / "metrics.jsonl", max(self.desirable_weight, self.undesirable_weight))
-        trainer = self._trainer(model, tokenizer, learned, plan, figures, work, seed)
+        with reports_in(work):
+            trainer = self._trainer(model, tokenizer, learned, plan, figures, work, seed)
         trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
         require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
         unasked = dict.fromkeys(_ASKED, 0.0) if trainer.precompute_ref_logps else {}
@@ -335,7 +335,6 @@ class Kto:
 
         disable_progress_bars()
         gpu, kind = on_gpu(), in_precision(self.precision)
-        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(work / "reports"))
         auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         trainer = Tokenised(
             model=model,

@@ -16,6 +16,7 @@ def rehearse(trainer: Trainer, longest: Sequence[Mapping[str, object]]) -> None:
     """Take TRL's training step on the rows of the longest batch and leave no trace: no gradient, figure or draw."""
     import torch
 
+    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # the loop sets it anew
     with torch.random.fork_rng(), short_of_memory(), trainer.accelerator.autocast():
         inputs = trainer.data_collator(list(longest))
         trainer.training_step(trainer.model, inputs, torch.tensor(1, device=trainer.args.device))

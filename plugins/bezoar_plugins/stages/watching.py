@@ -54,25 +54,6 @@ def reports_in(work: Path) -> Iterator[None]:
             os.environ[_TENSORBOARD] = theirs
 
 
-def figures_to(log: Log) -> TrainerCallback:
-    """Return a callback that hands every figure TRL logs to `log`, but for those that measure time."""
-    from transformers import TrainerCallback
-
-    class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-        def on_log(
-            self,
-            args: TrainingArguments,
-            state: TrainerState,
-            control: TrainerControl,
-            logs: Mapping[str, float],
-            **unused: object,
-        ) -> None:
-            kept = {n: float(value) for n, value in logs.items() if not n.endswith(("runtime", "per_second"))}
-            log(state.global_step, state.max_steps, kept)
-
-    return Watch()
-
-
 class Figures:
     """Every figure of a run: a line of `metrics.jsonl` and the progress; stops a run that has gone wrong.
 
