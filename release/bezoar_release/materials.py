@@ -12,7 +12,7 @@ from bezoar_core.registry import Registry
 from bezoar_release.figures import figure_names, label
 from bezoar_release.history import History
 from bezoar_release.licences import Fact, facts
-from bezoar_release.lineage import Relation, ancestors, hub_id, hub_revision, sources
+from bezoar_release.lineage import Relation, ancestors, hub_id, hub_revision, sources, uses
 from bezoar_release.record import Record, at, inside, number, plain, whole
 from bezoar_release.rendering import pairs
 from bezoar_release.settings import Release, Target, targets
@@ -140,9 +140,19 @@ def hh_datasets(registry: Registry, step: str) -> list[str]:
     return [
         material.name
         for material in materials(registry, step)
-        if {"rows", "seeds"} & set(material.relations)
+        if {"rows", "seeds", "data"} & set(material.relations)
         and any(_HH.search(text.casefold()) for text in (material.name, material.hub_id or "", material.origin))
     ]
+
+
+def taken_from(registry: Registry, rows: str) -> set[str]:
+    """Return the datasets whose own rows those of `rows` are, through whatever filters."""
+    if rows not in registry.steps:
+        return {rows}
+    if registry.steps[rows].kind != "filter":
+        return set()
+    inputs = [use.name for use in uses(registry, rows) if use.relation == "data"]
+    return {dataset for name in inputs for dataset in taken_from(registry, name)}
 
 
 def released_rows(release: Release, registry: Registry, step: str) -> list[Target]:

@@ -12,7 +12,7 @@ from bezoar_release.front_matter import ModelFront, front_matter
 from bezoar_release.history import History
 from bezoar_release.licences import Verdict
 from bezoar_release.lineage import base, benchmarks
-from bezoar_release.materials import hh_datasets, materials, relations_of, released_rows
+from bezoar_release.materials import hh_datasets, materials, relations_of, released_rows, taken_from
 from bezoar_release.package import adapter_folder
 from bezoar_release.record import text
 from bezoar_release.rendering import render
@@ -47,7 +47,11 @@ def model_card(history: History, release: Release, target: Target, verdict: Verd
         "settings": settings_table(history, trained),
         "figures": figures_table(trained),
         "start": start,
-        "supervised_on_hh": [stage.step for stage in trained if stage.plugin == "sft" and set(stage.rows) & set(hh)],
+        "supervised_on_hh": [
+            stage.step
+            for stage in trained
+            if stage.plugin == "sft" and any(taken_from(registry, rows) & set(hh) for rows in stage.rows)
+        ],
         "tables": tables,
         "trained": trained,
         "weights": weights(history.folder(step) / "model"),
