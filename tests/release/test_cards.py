@@ -158,7 +158,7 @@ class Cut(History):
 
 
 # figures that a plugin reports only sometimes, so that nothing says they are missing
-SOMETIMES = {"validation_loss", "best_step", "dropped_empty"}
+SOMETIMES = {"validation_loss", "best_step", "dropped_empty", "merge_gap"}
 
 
 READ = ("config", "cost", "counts", "fingerprint", "hardware", "metrics", "model", "seed", "times", "versions")

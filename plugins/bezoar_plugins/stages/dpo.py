@@ -399,7 +399,7 @@ class Dpo:
             )
             if self.tune == "lora"
             else None,
-            callbacks=[figures.watch(), gradients_flow(first=self.loss == "hinge")],
+            callbacks=[figures.watch(), gradients_flow(first=True)],
         )
         adapters_in_fp32(trainer.model)
         return trainer

@@ -389,7 +389,7 @@ class Kto:
             )
             if self.tune == "lora"
             else None,
-            callbacks=[figures.watch(), gradients_flow()],
+            callbacks=[figures.watch(), gradients_flow(first=True)],
         )
         adapters_in_fp32(trainer.model)
         return trainer

@@ -152,7 +152,7 @@ class Figures:
 def gradients_flow(first: bool = False) -> TrainerCallback:
     """Return a callback that raises `StepFailed` at a step whose gradients are all zero; with `first` at that alone.
 
-    A hinge has no gradient where every pair is far enough apart.
+    The loss of a preference that is learned may have none: a hinge, or a sigmoid far out.
     """
     from transformers import TrainerCallback
 
@@ -165,9 +165,9 @@ def gradients_flow(first: bool = False) -> TrainerCallback:
             model: nn.Module,
             **unused: object,
         ) -> None:
-            trained = [p for p in model.parameters() if p.requires_grad]
             if first and state.global_step:
                 return
+            trained = [p for p in model.parameters() if p.requires_grad]
             if not any(p.grad is not None and bool(p.grad.any()) for p in trained):
                 raise StepFailed(
                     f"every gradient is zero at step {state.global_step + 1}: nothing would be learned",
