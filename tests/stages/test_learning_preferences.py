@@ -82,6 +82,17 @@ def test_at_no_learning_rate_the_same_test_fails(chain: Chain, tmp_path: Path, n
     assert still.metrics["heldout_kl"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("stage", [full_dpo(0.0), full_kto(0.0)], ids=lambda stage: stage.name)
+def test_before_and_after_are_measured_alike_whatever_it_trained_in(
+    chain: Chain, tmp_path: Path, stage: Dpo | Kto
+) -> None:
+    """A trainer leaves its bf16 products around the model: fp32 weights that did not move would seem to have."""
+    stage = replace(stage, precision="bfloat16", max_steps=2)
+    still = train(stage, chain.hh.model, ROWS, UNSEEN, tmp_path)
+    assert set(margin_gains(still) if isinstance(stage, Dpo) else kto_gains(still)) == {0.0}
+    assert still.metrics["heldout_kl"] == 0
+
+
 def test_a_weight_for_undesirable_answers_moves_them_more(chain: Chain, tmp_path: Path) -> None:
     """Kinds that count for nearly nothing stay nearly where they were."""
     fell = {}
