@@ -178,6 +178,7 @@ class Sft:
         with short_of_memory():
             train(trainer, (figures, best))
         best.restore(trainer.model)
+        vars(trainer.model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
         after = log_likelihoods(trainer.model, unseen.examples)
 
         metrics = _counts(data, len(learned), len(validation))
@@ -190,6 +191,7 @@ class Sft:
         if validation:
             metrics |= {"validation_loss": best.loss, "best_step": best.step}
         if full:
+            metrics["merge_gap"] = 0.0  # nothing is merged
             trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
             del trainer, model
         else:
