@@ -42,6 +42,15 @@ def fetch_snapshot(source: Source, commit: str | None, patterns: Sequence[str] |
     return path, folder.name
 
 
+def cached(source: Source, commit: str, name: str) -> Path | None:
+    """Return a file of a repository at a commit where the Hub's cache has it; nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+
+    inside = f"{source.inside}/{name}" if source.inside else name
+    found = try_to_load_from_cache(source.name, inside, repo_type=source.kind, revision=commit)
+    return Path(found) if isinstance(found, str) else None
+
+
 def _within(source: Source, patterns: Sequence[str] | None) -> list[str] | None:
     if not source.inside:
         return None if patterns is None else list(patterns)

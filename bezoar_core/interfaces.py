@@ -43,6 +43,7 @@ from bezoar_core.records import (
     Item,
     Keep,
     Kept,
+    Memory,
     Message,
     Metrics,
     ModelDir,
@@ -158,6 +159,15 @@ class Forecasting(Protocol):
 
     def forecast(self, rows: int | None) -> Forecast | None:
         """Return what `rows` input rows will take (None: not known yet); for a benchmark, what one model takes."""
+        ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """A stage that can say beforehand how much memory it takes: `plan` shows it beside what the machine has."""
+
+    def memory(self, config: Path, gpu: bool) -> Memory:
+        """Return what training takes, given the `config.json` of the model it starts from; loads no weights."""
         ...
 
 

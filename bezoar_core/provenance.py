@@ -67,3 +67,25 @@ def accelerator_visible(devices: Path = Path("/dev"), environ: os._Environ[str] 
     if not devices.is_dir():
         return False
     return any(p.name.startswith(("nvidia0", "nvidiactl", "kfd", "dxg")) for p in devices.iterdir())
+
+
+def gpu_usable() -> bool:
+    """Say whether a stage would train on a GPU here; torch is imported where one is in sight."""
+    if not accelerator_visible():
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def free_memory(gpu: bool, meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Return the bytes free on the GPU, or of this machine's memory, or None where nobody says."""
+    if gpu:
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        lines = meminfo.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

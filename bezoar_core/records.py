@@ -247,6 +247,29 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes that a stage takes at once, by part, on the device it trains on.
+
+    `activations` are what the backward pass needs of the forward, `working` the largest that is made for a moment;
+    `merging` is what follows training, when all else is gone. `compared` says that such figures were measured.
+    """
+
+    device: Literal["cpu", "cuda"]
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    working: int
+    merging: int
+    compared: bool
+
+    @property
+    def total(self) -> int:
+        """Return the most that is taken at any time."""
+        return max(self.weights + self.gradients + self.optimizer + self.activations + self.working, self.merging)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """What a plugin expects to ask for, from least to most: requests, and tokens in and out over all of them."""
 

@@ -165,6 +165,21 @@ class Sources:
             raise RuntimeError(f"{source} was fetched and has no identity")
         return self._make(self._converted(source, identity), path, convert)
 
+    def config(self, source: Source) -> Path | None:
+        """Return a model's `config.json` where it is on this machine already; None where it must be fetched first."""
+        identity = self.identity(source)
+        if identity is None:
+            return None
+        found = self._converted(source, identity) / "config.json"
+        if not found.is_file() and source.scheme == "hub":
+            from bezoar_core.hub_snapshots import cached
+
+            return cached(source, identity.rpartition("@")[2].partition("#")[0], "config.json")
+        if not found.is_file() and source.scheme in ("file", "random"):
+            path = self._local(source)
+            found = path / "config.json" if path.is_dir() else path
+        return found if found.is_file() and found.suffix == ".json" else None
+
     def _make(self, made: Path, path: Path, convert: Callable[[Path, Path], None]) -> Path:
         with self._alone(made.name):
             if made.is_dir():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from bezoar_core.commands import registry_options
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bezoar_core.plan import Plan, State
 
 
 class ShowPlan:
@@ -47,7 +52,36 @@ class ShowPlan:
         console.print(f"{len(states)} nodes, {waiting} to make", highlight=False)
         for line in lines:
             console.print(line, markup=False, highlight=False)
+        return _print_memory(console, plan, states)
+
+
+def _print_memory(console: Console, plan: Plan, states: Mapping[str, State]) -> int:
+    """Print what each stage to train takes of memory, by part; return 1 where one does not fit with its weights."""
+    from rich.table import Table
+
+    from bezoar_core.memory import in_words, memory_of, shortage
+    from bezoar_core.provenance import free_memory, gpu_usable
+
+    found = {name: memory for name, state in states.items() if (memory := memory_of(plan, state))}
+    if not found:
         return 0
+    table = Table(box=None, pad_edge=False)
+    parts = ("weights", "gradients", "optimizer", "activations", "working", "merging", "total")
+    for column in ("memory", *parts, ""):
+        table.add_column(column, overflow="fold")
+    said = []
+    for name, memory in found.items():
+        if isinstance(memory, str):
+            table.add_row(name, *[""] * len(parts), memory)
+            continue
+        sizes = [in_words(getattr(memory, part)) for part in parts]
+        table.add_row(name, *sizes, "" if memory.compared else "unvalidated")
+        said.append(shortage(name, memory, free_memory(gpu_usable())))
+    console.print()
+    console.print(table)
+    for severity, message in filter(None, said):
+        console.print(f"{severity}: {message}", markup=False, highlight=False, soft_wrap=True)
+    return int(any(one and one[0] == "error" for one in said))
 
 
 @hookimpl
