@@ -42,7 +42,7 @@ print("LOADED", *[name for name in {HEAVY!r} if name in sys.modules], file=sys.s
 def test_every_command_of_the_design_is_there(bezoar_project: BezoarProject) -> None:
     shown = bezoar_project.bezoar("--help")
     commands = {line.split()[0] for line in shown.out.splitlines() if line.startswith("    ")}
-    assert {"run", "plan", "check", "status", "show", "label", "list", "schema", "release", "ledger"} <= commands
+    assert {"run", "plan", "check", "status", "show", "label", "list", "schema", "release", "ledger", "gc"} <= commands
 
 
 def test_misuse_ends_with_2_and_no_traceback(bezoar_project: BezoarProject) -> None:
