@@ -50,19 +50,7 @@ class Workshop:
 
     def rows(self, spec: DatasetSpec) -> Iterable[Row]:
         """Yield the rows of a dataset or of a step."""
-        if spec.parquet is not None:
-            return _kept_rows(Path(spec.parquet), spec.name)
-        chosen = DatasetKeys(**spec.keys)  # type: ignore[arg-type] # checked when the registry was read
-        rows = read_rows(
-            self.sources.fetch(parse(chosen.source, "dataset"), patterns_of(chosen)),
-            name=chosen.source.removeprefix("file:"),
-            subset=chosen.subset,
-            files=chosen.files,
-            split=chosen.split,
-            first=chosen.first,
-            where=chosen.where,
-        )
-        return _some(rows, f"datasets.{spec.name}")
+        return dataset_rows(spec, self.sources)
 
     def rows_dir(self, spec: DatasetSpec, work: Path, columns: Iterable[str], place: str) -> RowsDir:
         """Return rows as a parquet file, written to `work` where they come from outside."""
@@ -149,6 +137,23 @@ class Workshop:
             if isinstance(benchmark, Benchmark):
                 return BenchmarkRef(ref.name, benchmark.items)
         return ref
+
+
+def dataset_rows(spec: DatasetSpec, sources: Sources) -> Iterable[Row]:
+    """Yield the rows of a dataset or of a step."""
+    if spec.parquet is not None:
+        return _kept_rows(Path(spec.parquet), spec.name)
+    chosen = DatasetKeys(**spec.keys)  # type: ignore[arg-type] # checked when the registry was read
+    rows = read_rows(
+        sources.fetch(parse(chosen.source, "dataset"), patterns_of(chosen)),
+        name=chosen.source.removeprefix("file:"),
+        subset=chosen.subset,
+        files=chosen.files,
+        split=chosen.split,
+        first=chosen.first,
+        where=chosen.where,
+    )
+    return _some(rows, f"datasets.{spec.name}")
 
 
 def _kept_rows(path: Path, step: str) -> Iterator[Row]:

@@ -34,6 +34,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
+from bezoar_core.prompt_format import PromptFormat, Tokenizer
 from bezoar_core.records import (
     Completion,
     Drop,
@@ -53,6 +54,7 @@ from bezoar_core.records import (
     Sample,
     Sampling,
     Score,
+    Seen,
     Subject,
     Verdict,
 )
@@ -168,6 +170,15 @@ class Sized(Protocol):
 
     def memory(self, config: Path, gpu: bool) -> Memory:
         """Return what training takes, given the `config.json` of the model it starts from; loads no weights."""
+        ...
+
+
+@runtime_checkable
+class Seeing(Protocol):
+    """A stage that can show a row as it would train on it: `bezoar show STEP --row N`."""
+
+    def seen(self, row: Row, where: str, format: PromptFormat, tokenizer: Tokenizer) -> Sequence[Seen]:
+        """Return the row's texts as tokens; raise `DataError` at `where` for a row that would be dropped."""
         ...
 
 

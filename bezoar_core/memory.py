@@ -20,7 +20,7 @@ def memory_of(plan: Plan, state: State) -> Memory | str:
         return ""
     if find_spec("torch") is None or find_spec("transformers") is None:
         return "unknown: install bezoar[train]"
-    source = _start(plan, state.node.name)
+    source = source_of(plan, state.node.name)
     config = plan.sources.config(source) if source else None
     if config is None:
         return "unknown until fetched"
@@ -50,8 +50,8 @@ def in_words(size: float) -> str:
     return f"{size:.3g} GiB"
 
 
-def _start(plan: Plan, name: str) -> Source | None:
-    """Return the source of the model that a chain of stages began with: all of it have its shape."""
+def source_of(plan: Plan, name: str) -> Source | None:
+    """Return the source of the model that a chain of stages began with: all have its shape and its tokenizer."""
     while name in plan.registry.steps:
         refs = references(plan.registry.steps[name].plugin)
         name = next((ref.name for field, ref in refs if field == "model"), "")

@@ -142,12 +142,7 @@ class _Orders:
 
     def dataset(self, name: str) -> DatasetSpec:
         """Describe a dataset of the registry or a step's rows."""
-        if name in self._artifacts:
-            made = self._artifacts[name]
-            return DatasetSpec(name=name, content=made.content, parquet=str(made.path / "rows.parquet"))
-        entry = self._plan.registry.datasets[name]
-        keys = {k: to_json(getattr(entry, k)) for k in DatasetKeys.__dataclass_fields__}
-        return DatasetSpec(name=name, content=str(self._contents.dataset(name)), keys=keys)
+        return dataset_spec(self._plan, self._artifacts, name)
 
     def samples(self) -> dict[str, str]:
         """Return the samples to compare: model -> file, in the order of the registry."""
@@ -155,6 +150,17 @@ class _Orders:
             return {}
         subjects = [ref.name for field, ref in references(self._node.step.plugin) if field == "models"]
         return {s: str(self._artifacts[f"{self._node.name}@{s}"].path / "samples.jsonl") for s in subjects}
+
+
+def dataset_spec(plan: Plan, artifacts: Mapping[str, Artifact], name: str) -> DatasetSpec:
+    """Describe a dataset of the registry or a step's rows."""
+    if name in artifacts:
+        made = artifacts[name]
+        return DatasetSpec(name=name, content=made.content, parquet=str(made.path / "rows.parquet"))
+    entry = plan.registry.datasets[name]
+    keys = {k: to_json(getattr(entry, k)) for k in DatasetKeys.__dataclass_fields__}
+    content = Contents(plan.registry, plan.sources, plan.environ).dataset(name)
+    return DatasetSpec(name=name, content=str(content), keys=keys)
 
 
 def _mapping(value: Json) -> dict[str, Json]:

@@ -247,6 +247,20 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A text as a stage sees it: for each token whether it is the target, and whether it is learned.
+
+    Those from place `kept` on are cut off. `title` tells texts of one row from one another.
+    """
+
+    ids: Sequence[int]
+    target: Sequence[bool]
+    learned: Sequence[bool]
+    kept: int
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes that a stage takes at once, by part, on the device it trains on.
 

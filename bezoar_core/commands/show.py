@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bezoar_core.commands import registry_options
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Command
+
+if TYPE_CHECKING:
+    from bezoar_core.plan import Plan, State
 
 
 class Show:
@@ -23,6 +26,10 @@ class Show:
         parser.add_argument("step", help="a step, or a measurement (`mt-bench@dpo`)")
         registry_options.add(parser)
         parser.add_argument("--rows", type=int, default=3, metavar="N", help="how many rows to show (default 3)")
+        parser.add_argument(
+            "--row", type=int, metavar="N", help="row N (from 1) as the stage that trains on it sees it, token by token"
+        )
+        parser.add_argument("--format", metavar="NAME", help="with --row: in this prompt format, not the stage's")
         parser.add_argument("--dropped", action="store_true", help="the rows dropped, with their reasons")
 
     @staticmethod
@@ -42,6 +49,8 @@ class Show:
         if options.step not in plan.nodes:
             raise UsageError(f"unknown step `{options.step}`", tip=nearest(options.step, sorted(plan.nodes)))
         states = plan.states()
+        if options.row is not None:
+            return _show_row(plan, states, options)
         state = states[options.step]
         if state.artifact is None:
             tip = registry_options.command_line(options, "run") + f" --until {state.node.step.name}"
@@ -69,6 +78,30 @@ class Show:
             for row in islice(read_parquet(rows), options.rows):
                 print(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())
         return 0
+
+
+def _show_row(plan: Plan, states: dict[str, State], options: Namespace) -> int:
+    """Print a row in colours on a terminal (prompt grey, target green, cut off red), and between marks in a pipe."""
+    from rich.text import Text
+
+    from bezoar_core.console import PipedConsole
+    from bezoar_core.errors import UsageError
+    from bezoar_core.seen_rows import seen_row
+
+    if options.row < 1:
+        raise UsageError(f"`--row {options.row}` is no row", tip="the first row is 1")
+    console = PipedConsole(highlight=False, markup=False, soft_wrap=True)
+    for title, pieces in seen_row(plan, states, options.step, options.row, options.format):
+        console.print(title, style="bold")
+        for piece in pieces:
+            style = "red strike" if piece.cut else "green" if piece.target else "bright_black"
+            if console.is_terminal:
+                console.print(Text(piece.text, f"{style}{'' if piece.learned or piece.cut else ' dim'}"), end="")
+            else:
+                console.print(f"--- {piece.told}\n{piece.text}")
+        console.print()
+        console.print("; ".join(piece.told for piece in pieces), style="dim")
+    return 0
 
 
 @hookimpl

@@ -18,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from bezoar_core import hookspecs, interfaces
-from bezoar_core.interfaces import Forecasting, LocalClient, Needs, Reviewed, Sized, Summary
+from bezoar_core.interfaces import Forecasting, LocalClient, Needs, Reviewed, Seeing, Sized, Summary
 from bezoar_core.plugins import load
 from bezoar_core.testing import KINDS, BezoarProject
 
@@ -53,13 +53,15 @@ def _is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 HOOKS = [signature for _, name, signature in _signatures(hookspecs) if name.startswith("bezoar_")]
-PROTOCOLS = {cls.__name__ for cls in (*KINDS.values(), Needs, Summary, Reviewed, Sized, Forecasting, LocalClient)}
+PROTOCOLS = {
+    cls.__name__ for cls in (*KINDS.values(), Needs, Summary, Reviewed, Sized, Seeing, Forecasting, LocalClient)
+}
 METHODS = [signature for cls, _, signature in _signatures(interfaces) if cls in PROTOCOLS]
 
 
 def test_there_are_as_many_hooks_and_methods_as_we_know_of() -> None:
     assert len(HOOKS) == 8
-    assert len(METHODS) == 17
+    assert len(METHODS) == 18
 
 
 @pytest.mark.parametrize("signature", [*HOOKS, *METHODS], ids=lambda s: s.split("(")[0].split()[-1])
