@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,9 @@ def from_checkpoint(folder: Path, out: Path) -> None:
         reason = str(error).partition("\n")[0]
         raise BezoarError(f"holds no torch checkpoint that can be loaded: {reason}", where=str(folder)) from error
     _save(model, tokenizer, out)
+    pieces = folder / "tokenizer.model"
+    if pieces.is_file():  # transformers saves its own tokenizer alone, which training compares with this one
+        shutil.copy(pieces, out)
 
 
 def from_random(config: Path, out: Path) -> None:

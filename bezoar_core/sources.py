@@ -25,7 +25,7 @@ from bezoar_core.fields import path_content
 Scheme = Literal["random", "hub", "pypi", "file"]
 Kind = Literal["model", "dataset", "space"]
 
-RECIPE = "1"
+RECIPE = "2"
 """Raised when a conversion comes out differently: folders converted before are then made anew."""
 
 _SCHEMES: tuple[Scheme, ...] = ("random", "hub", "pypi", "file")

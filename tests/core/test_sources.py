@@ -278,9 +278,11 @@ def test_torch_checkpoints_become_safetensors_and_only_tensors_are_unpickled(tmp
     weights = load_file(old / "model.safetensors")
     (old / "model.safetensors").unlink()
     torch.save(weights, old / "pytorch_model.bin")
+    (old / "tokenizer.model").write_bytes(b"what the tokenizer is compared with")
     made = some(tmp_path).model_dir(parse("file:old"))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_file(made / "model.safetensors").items())
     assert not list(made.glob("*.bin"))
+    assert (made / "tokenizer.model").read_bytes() == (old / "tokenizer.model").read_bytes()
     (old / "pytorch_model.bin").write_bytes(pickle.dumps(print, protocol=2))
     with pytest.raises(BezoarError, match=f"{old}: holds no torch checkpoint that can be loaded: "):
         some(tmp_path).model_dir(parse("file:old"))
