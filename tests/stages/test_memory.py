@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from local_models import EXAMPLES
-from stage_runs import instructions, preferences, tiny_dpo, tiny_sft, train
+from stage_runs import instructions, preferences, tiny_dpo, tiny_kto, tiny_sft, train
 
 from bezoar_core.errors import StepFailed
 from bezoar_core.interfaces import Stage
 from bezoar_core.records import Memory, ModelDir, Row
 from bezoar_plugins.stages import memory
 from bezoar_plugins.stages.dpo import Dpo
+from bezoar_plugins.stages.kto import Kto
 from bezoar_plugins.stages.memory import counting, needed
 from bezoar_plugins.stages.sft import Sft
 
@@ -37,7 +38,7 @@ def counted_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     import torch
     from bitsandbytes.nn import Linear4bit
     from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
-    from trl import DPOTrainer, SFTTrainer
+    from trl import DPOTrainer, KTOTrainer, SFTTrainer
 
     counted = Counted()
 
@@ -58,7 +59,7 @@ def counted_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
                 found += [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
         return found
 
-    for trainer in (SFTTrainer, DPOTrainer):
+    for trainer in (SFTTrainer, DPOTrainer, KTOTrainer):
         plain = trainer.compute_loss
 
         def compute_loss(self, model, inputs, *rest, plain=plain, **named):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN202
@@ -69,7 +70,8 @@ def counted_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
             with counting([*tensors, *(v for v in inputs.values() if isinstance(v, torch.Tensor))]) as kept:
                 loss = plain(self, model, inputs, *rest, **named)
             if sum(kept.values()) > counted.activations:
-                counted.length, counted.activations = inputs["input_ids"].shape[1], sum(kept.values())
+                counted.length = max(v.shape[1] for n, v in inputs.items() if n.endswith("input_ids"))
+                counted.activations = sum(kept.values())
             return loss
 
         monkeypatch.setattr(trainer, "compute_loss", compute_loss)
@@ -80,15 +82,16 @@ def counted_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
         hook.remove()
 
 
-def estimated(stage: Sft | Dpo, start: ModelDir, length: int, gpu: bool = False) -> Memory:
-    preferring = isinstance(stage, Dpo)
+def estimated(stage: Sft | Dpo | Kto, start: ModelDir, length: int, gpu: bool = False) -> Memory:
+    pairs = isinstance(stage, Dpo)
     return needed(
         start.path / "config.json",
         gpu,
-        rows=(2 if preferring else 1) * stage.batch_size,
+        rows=(2 if pairs else 1) * stage.batch_size,
         length=length,
-        tune=getattr(stage, "tune", "lora"),
+        tune=stage.tune,
         quantise=stage.quantise,
+        precision=stage.precision,
         rank=stage.lora_rank,
         targets=stage.lora_targets,
         dropout=stage.lora_dropout if isinstance(stage, Sft) else 0.0,
@@ -97,11 +100,11 @@ def estimated(stage: Sft | Dpo, start: ModelDir, length: int, gpu: bool = False)
 
 
 @pytest.mark.parametrize("quantise", ["nf4", None])
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
 def test_what_is_expected_is_what_its_tensors_take(
     kind: str, quantise: str | None, tiny: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = replace(tiny_sft() if kind == "sft" else tiny_dpo(), quantise=quantise, max_steps=2)
+    stage = replace({"sft": tiny_sft, "dpo": tiny_dpo, "kto": tiny_kto}[kind](), quantise=quantise, max_steps=2)
     rows = instructions(0, 8) if kind == "sft" else preferences(0, 8)
     with counted_tensors(monkeypatch) as counted:
         train(stage, tiny, rows, None, tmp_path / "run")
@@ -136,6 +139,7 @@ def test_training_every_weight_takes_gradients_and_states_of_every_weight(tiny: 
         length=64,
         tune="full",
         quantise=None,
+        precision="auto",
         rank=stage.lora_rank,
         targets=stage.lora_targets,
         dropout=0.0,
@@ -190,6 +194,7 @@ def test_what_is_expected_of_a_gpu_is_what_one_took(
         length=length,
         tune="lora",
         quantise="nf4",
+        precision="auto",
         rank=16,
         targets=("q_proj", "k_proj", "v_proj"),
         dropout=dropout,
@@ -277,3 +282,18 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_loaded(
     monkeypatch.setattr(memory, "free_memory", lambda gpu: least - 1)
     with pytest.raises(StepFailed, match=f"the weights alone take {least:,} bytes, and {least - 1:,} are free"):
         memory.require_memory(tiny.path, False)
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_no_stage_loads_weights_that_do_not_fit(
+    kind: str, tiny: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda gpu: 1000)
+    rows = instructions(0, 8) if kind == "sft" else preferences(0, 8)
+    with pytest.raises(StepFailed, match="the weights alone take"):
+        train(tiny_sft() if kind == "sft" else tiny_dpo(), tiny, rows, None, tmp_path / "run")
+
+
+@pytest.mark.parametrize("stage", [tiny_sft(), tiny_dpo(), tiny_kto()], ids=["sft", "dpo", "kto"])
+def test_stages_say_what_they_take_at_their_own_settings(stage: Sft | Dpo | Kto, tiny: ModelDir) -> None:
+    assert stage.memory(tiny.path / "config.json", False) == estimated(stage, tiny, stage.max_length)

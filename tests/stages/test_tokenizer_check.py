@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from local_models import EXAMPLES
-from stage_runs import instructions, preferences
+from stage_runs import instructions, preferences, tiny_dpo, tiny_sft, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from bezoar_core.errors import StepFailed
@@ -131,3 +131,12 @@ def from_json(changed: object, like: PreTrainedTokenizerBase) -> PreTrainedToken
         eos_token=like.eos_token,
         unk_token=like.unk_token,
     )
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_no_stage_trains_with_a_tokenizer_that_differs(
+    kind: str, tiny: ModelDir, start: ModelDir, tmp_path: Path
+) -> None:
+    rows = instructions(0, 10) if kind == "sft" else preferences(0, 10)
+    with pytest.raises(StepFailed, match="10 of 10 rows of `rows`"):
+        train(tiny_sft() if kind == "sft" else tiny_dpo(), replace(tiny, base=start.path), rows, None, tmp_path / "run")

@@ -21,8 +21,8 @@ from bezoar_core.errors import DataError, StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
 from bezoar_core.parquet import write_rows
-from bezoar_core.prompt_format import PromptFormat, encode, get_format
-from bezoar_core.records import Message, Metrics, ModelDir, Row, RowsDir
+from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode, get_format
+from bezoar_core.records import Memory, Message, Metrics, ModelDir, Row, RowsDir, Seen
 from bezoar_core.rows import read_parquet
 from bezoar_core.types import (
     DatasetRef,
@@ -40,6 +40,7 @@ from bezoar_plugins.stages.batches import ByLength, longest, padding_share
 from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.hh import Pair, Unusable, pair
 from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
+from bezoar_plugins.stages.memory import needed, require_memory
 from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
 from bezoar_plugins.stages.quantised import (
@@ -55,6 +56,8 @@ from bezoar_plugins.stages.quantised import (
 from bezoar_plugins.stages.reference import with_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
+from bezoar_plugins.stages.seen import seen_pair
+from bezoar_plugins.stages.tokenizer_check import require_same_tokens
 from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
@@ -211,6 +214,8 @@ class Dpo:
         require_fit(start)
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
+        require_memory(start.path, on_gpu())
+        require_same_tokens(start, tokenizer, format, rows)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
         self._require_batch(len(data.pairs))
@@ -262,6 +267,26 @@ class Dpo:
         if unseen.pairs:
             metrics |= self._heldout(unseen, before, after, _said(model, unseen.pairs), out / "heldout.jsonl")
         return metrics
+
+    def memory(self, config: Path, gpu: bool) -> Memory:
+        """Return what training takes at `batch_size` pairs, each of two rows of `max_length` tokens."""
+        return needed(
+            config,
+            gpu,
+            rows=2 * self.batch_size,
+            length=self.max_length,
+            tune=self.tune,
+            quantise=self.quantise,
+            precision=self.precision,
+            rank=self.lora_rank,
+            targets=self.lora_targets,
+            dropout=0.0,
+            optimizer=self.optimizer,
+        )
+
+    def seen(self, row: Row, where: str, format: PromptFormat, tokenizer: Tokenizer) -> Sequence[Seen]:
+        """Return the row as it is trained on."""
+        return seen_pair(row, where, format, tokenizer, length=self.max_length)
 
     def _require_batch(self, learned: int) -> None:
         batch = self.batch_size * self.gradient_accumulation

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from bezoar_core.errors import StepFailed
 from bezoar_core.provenance import free_memory
 from bezoar_core.records import Memory
-from bezoar_plugins.stages.quantised import Quantise
+from bezoar_plugins.stages.quantised import Precision, Quantise
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ def needed(
     length: int,
     tune: Literal["lora", "full"],
     quantise: Quantise | None,
+    precision: Precision,
     rank: int,
     targets: tuple[str, ...],
     dropout: float,
@@ -47,25 +48,27 @@ def needed(
 ) -> Memory:
     """Return what a step of `rows` rows of `length` tokens takes; `optimizer` is a name of transformers', or `auto`.
 
-    A GPU multiplies in bf16. `config` may name a model of which there is nothing else.
+    `config` may name a model of which there is nothing else.
     """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoConfig, AutoModelForCausalLM
 
     settings = AutoConfig.from_pretrained(config)
-    half = gpu and tune == "lora"
+    mixed = precision in ("bfloat16", "float16") or (precision == "auto" and gpu)
     with FakeTensorMode():
-        model = AutoModelForCausalLM.from_config(settings, dtype=torch.bfloat16 if half else torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            settings, dtype=torch.bfloat16 if mixed and tune == "lora" else torch.float32
+        )
         everything = sum(p.numel() for p in model.parameters())
         largest = max(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Linear))
         saved = _quantised_away(model) if quantise else 0
         if tune == "lora":
             model.requires_grad_(False)
-            _adapt(model, rank, targets, dropout, gpu, quantise is not None)
+            _adapt(model, rank, targets, dropout, gpu, mixed and quantise is not None)
         trained = [p for p in model.parameters() if p.requires_grad]
         weights = _held((*model.parameters(), *model.buffers())) - saved
-        activations = _kept_for_backward(model, rows, length, gpu)
+        activations = _kept_for_backward(model, rows, length, mixed)
     vocabulary = settings.get_text_config().vocab_size
     return Memory(
         device="cuda" if gpu else "cpu",
@@ -73,7 +76,7 @@ def needed(
         gradients=sum(p.numel() * 4 for p in trained),
         optimizer=sum(_states(p.numel(), optimizer, gpu) for p in trained),
         activations=activations,
-        working=_tile(rows * length, vocabulary, 2 if gpu else 4) + (largest * 2 if quantise else 0),
+        working=_tile(rows * length, vocabulary, 2 if mixed else 4) + (largest * 2 if quantise else 0),
         merging=everything * 4 if tune == "lora" else 0,
         # with counted tensors on a CPU; with the peaks of an H100 where the weights were in 4 bits
         compared=settings.model_type == "llama" and (not gpu or quantise == "nf4"),
@@ -116,7 +119,7 @@ def _quantised_away(model: PreTrainedModel) -> int:
 
 
 def _adapt(
-    model: PreTrainedModel, rank: int, targets: Sequence[str], dropout: float, gpu: bool, quantised: bool
+    model: PreTrainedModel, rank: int, targets: Sequence[str], dropout: float, gpu: bool, as_it_is: bool
 ) -> None:
     """Put LoRA beside the layers named, keeping what PEFT's layers keep: their input as fp32, but in mixed 4 bits."""
     import torch
@@ -131,7 +134,7 @@ def _adapt(
 
         def forward(self, given: torch.Tensor) -> torch.Tensor:
             made: torch.Tensor = self.layer(given)
-            given = given if gpu and quantised else given.float()
+            given = given if as_it_is else given.float()
             if dropout and gpu:  # its mask is of bytes there, and of floats on a CPU
                 given = torch.native_dropout(given, dropout, True)[0]
             elif dropout:
@@ -148,7 +151,7 @@ def _held(tensors: Sequence[torch.Tensor]) -> int:
     return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def _kept_for_backward(model: PreTrainedModel, rows: int, length: int, gpu: bool) -> int:
+def _kept_for_backward(model: PreTrainedModel, rows: int, length: int, mixed: bool) -> int:
     """Return the bytes that autograd keeps of the layers, and TRL's loss of their output, for a padded batch."""
     import torch
 
@@ -156,7 +159,7 @@ def _kept_for_backward(model: PreTrainedModel, rows: int, length: int, gpu: bool
     ids = torch.zeros(rows, length, dtype=torch.long)
     mask = torch.ones(rows, 1, length, length, dtype=torch.bool)
     with (
-        torch.autocast("cpu", dtype=torch.bfloat16) if gpu else nullcontext(),
+        torch.autocast("cpu", dtype=torch.bfloat16) if mixed else nullcontext(),
         counting((*model.parameters(), *model.buffers())) as kept,
     ):
         out = model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bezoar_core.errors import DataError
 from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode
 from bezoar_core.records import Message, Row, Seen
+from bezoar_plugins.stages.answers import parted
 from bezoar_plugins.stages.conversations import conversation
 from bezoar_plugins.stages.hh import Unusable, pair
 
@@ -22,19 +25,23 @@ def seen_conversation(
 
 
 def seen_pair(row: Row, where: str, format: PromptFormat, tokenizer: Tokenizer, *, length: int) -> list[Seen]:
-    """Return chosen and rejected, of which the last answer is target and learned, cut to `length` tokens."""
+    """Return chosen and rejected, each as `seen_answer` does."""
     read = pair(str(row.get("chosen")), str(row.get("rejected")))
     if isinstance(read, Unusable):
         raise _dropped(read, where)
-    found: list[Seen] = []
-    for title, answer in (("chosen", read.chosen), ("rejected", read.rejected)):
-        encoded = encode(format, (*read.prompt, Message("assistant", answer)), tokenizer)
-        end = max(place for place, mine in enumerate(encoded.assistant) if mine) + 1
-        earlier = [place for place, mine in enumerate(encoded.assistant[:end]) if not mine]
-        start = earlier[-1] + 1 if earlier else 0
-        target = [start <= place for place in range(end)]
-        found.append(Seen(ids=encoded.ids[:end], target=target, learned=target, kept=length, title=title))
-    return found
+    answers = (("chosen", read.chosen), ("rejected", read.rejected))
+    return [
+        seen_answer((*read.prompt, Message("assistant", answer)), format, tokenizer, length=length, title=title)
+        for title, answer in answers
+    ]
+
+
+def seen_answer(
+    turns: Sequence[Message], format: PromptFormat, tokenizer: Tokenizer, *, length: int, title: str
+) -> Seen:
+    """Return a conversation of which the last answer is target and learned, cut to `length` tokens."""
+    found = parted(encode(format, turns, tokenizer)).example
+    return Seen(ids=found.ids, target=found.learned, learned=found.learned, kept=length, title=title)
 
 
 def _dropped(why: Unusable, where: str) -> DataError:

@@ -19,8 +19,8 @@ from bezoar_core.errors import StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
 from bezoar_core.parquet import write_rows
-from bezoar_core.prompt_format import PromptFormat, encode, get_format
-from bezoar_core.records import Message, Metrics, ModelDir, Row, RowsDir
+from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode, get_format
+from bezoar_core.records import Memory, Message, Metrics, ModelDir, Row, RowsDir, Seen
 from bezoar_core.rows import read_parquet
 from bezoar_core.types import (
     DatasetRef,
@@ -37,6 +37,7 @@ from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
 from bezoar_plugins.stages.hh import Unusable
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, loss_per_token, write_heldout
+from bezoar_plugins.stages.memory import needed, require_memory
 from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
 from bezoar_plugins.stages.quantised import (
@@ -51,6 +52,8 @@ from bezoar_plugins.stages.quantised import (
 )
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
+from bezoar_plugins.stages.seen import seen_conversation
+from bezoar_plugins.stages.tokenizer_check import require_same_tokens
 from bezoar_plugins.stages.watching import Best, Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
@@ -157,6 +160,8 @@ class Sft:
         require_fit(start)
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
+        require_memory(start.path, on_gpu())
+        require_same_tokens(start, tokenizer, format, rows)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         self._require_whole(rows, data)
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
@@ -207,6 +212,26 @@ class Sft:
         if unseen.examples:
             metrics |= _heldout(unseen, before, after, saved, out / "heldout.jsonl")
         return metrics
+
+    def memory(self, config: Path, gpu: bool) -> Memory:
+        """Return what training takes at `batch_size` rows of `max_length` tokens."""
+        return needed(
+            config,
+            gpu,
+            rows=self.batch_size,
+            length=self.max_length,
+            tune=self.tune,
+            quantise=self.quantise,
+            precision=self.precision,
+            rank=self.lora_rank,
+            targets=self.lora_targets,
+            dropout=self.lora_dropout,
+            optimizer=self.optimizer,
+        )
+
+    def seen(self, row: Row, where: str, format: PromptFormat, tokenizer: Tokenizer) -> Sequence[Seen]:
+        """Return the row as it is trained on."""
+        return seen_conversation(row, where, format, tokenizer, whole=self.loss == "full", length=self.max_length)
 
     def _require_batch(self, learned: Sequence[Example]) -> None:
         batch = self.batch_size * self.gradient_accumulation

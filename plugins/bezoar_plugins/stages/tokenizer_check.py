@@ -6,7 +6,7 @@ model was trained on, and nothing fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,26 @@ if TYPE_CHECKING:
 _NAMED = 5
 
 
+def conversations(row: Row, where: str) -> Iterator[Sequence[Message]]:
+    """Yield what is trained on in a row: of a pair both; nothing of one that is dropped."""
+    rejected = row.get("rejected")
+    for one in (row, {"chosen": rejected}) if rejected is not None else (row,):
+        turns = conversation(one, where)
+        if not isinstance(turns, Unusable):
+            yield turns
+
+
 def require_same_tokens(
-    start: ModelDir, tokenizer: PreTrainedTokenizerBase, format: PromptFormat, rows: RowsDir
+    start: ModelDir,
+    tokenizer: PreTrainedTokenizerBase,
+    format: PromptFormat,
+    rows: RowsDir,
+    read: Callable[[Row, str], Iterable[Sequence[Message]]] = conversations,
 ) -> None:
     """Raise `StepFailed` where the tokenizer gives a training row other ids than its SentencePiece model.
 
     The chain's base has the model, as `tokenizer.model`, or there is nothing to compare with. BOS comes first where the
-    model has one and the format's text carries none.
+    model has one and the format's text carries none. `read` returns what is trained on in a row.
     """
     pieces = _sentencepiece(start)
     if pieces is None:
@@ -39,7 +52,7 @@ def require_same_tokens(
     first = ""
     number = 0
     for number, row in enumerate(read_parquet(rows.path), start=1):
-        for turns in _conversations(row, f"{rows.name}:{number}"):
+        for turns in read(row, f"{rows.name}:{number}"):
             ids, wanted = encode(format, turns, tokenizer).ids, _ids(pieces, format, turns)
             if ids != wanted:
                 first = first or _difference(tokenizer, pieces, ids, wanted)
@@ -66,15 +79,6 @@ def _sentencepiece(start: ModelDir) -> SentencePieceProcessor | None:
     except (OSError, RuntimeError):  # others name their vocabulary so too
         print(f"{file} is no SentencePiece model: the tokenizer is not compared with it")
         return None
-
-
-def _conversations(row: Row, where: str) -> Iterator[Sequence[Message]]:
-    """Yield what is trained on in a row: of a pair both; nothing of one that is dropped."""
-    rejected = row.get("rejected")
-    for one in (row, {"chosen": rejected}) if rejected is not None else (row,):
-        turns = conversation(one, where)
-        if not isinstance(turns, Unusable):
-            yield turns
 
 
 def _ids(pieces: SentencePieceProcessor, format: PromptFormat, turns: Sequence[Message]) -> list[int]:
