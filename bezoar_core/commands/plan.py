@@ -67,7 +67,7 @@ def _print_memory(console: Console, plan: Plan, states: Mapping[str, State]) -> 
         return 0
     table = Table(box=None, pad_edge=False)
     parts = ("weights", "gradients", "optimizer", "activations", "working", "merging", "total")
-    for column in ("memory", *parts, ""):
+    for column in ("memory on the GPU" if gpu_usable() else "memory on the CPU", *parts, ""):
         table.add_column(column, overflow="fold")
     said = []
     for name, memory in found.items():

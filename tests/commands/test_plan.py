@@ -29,7 +29,9 @@ steps:
     ended = BezoarProject(bezoar_project.root, {"COLUMNS": "160"}).bezoar("plan")
 
     assert ended.status == 0, ended.err
-    lines = {line.split()[0]: line for line in ended.out.partition("memory ")[2].splitlines()[1:] if line.strip()}
+    lines = {
+        line.split()[0]: line for line in ended.out.partition("memory on the ")[2].splitlines()[1:] if line.strip()
+    }
     assert "KiB" in lines["first"] and "MiB" in lines["first"]
     assert lines["second"].split()[1:] == lines["first"].split()[1:]
-    assert "unknown until fetched" in ended.out.partition("memory ")[2]
+    assert "unknown until fetched" in lines["third"]

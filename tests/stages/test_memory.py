@@ -214,13 +214,13 @@ def test_a_gpu_takes_what_is_expected(kind: str, quantise: str | None, tmp_path:
         tiny_sft() if kind == "sft" else tiny_dpo(),
         heldout=None,
         quantise=quantise,
-        max_steps=2,
-        batch_size=8,
+        max_steps=1,
+        batch_size=16,
         max_length=256,
         **({"validation_share": 0.0} if kind == "sft" else {}),
     )
-    made = instructions(0, 16) if kind == "sft" else preferences(0, 16)
-    # every row as long as the length allows
+    made = instructions(0, 32) if kind == "sft" else preferences(0, 16)
+    # as long as the length allows, and many enough that cuBLAS's workspace is little beside them
     rows = [{name: f"{text} {'and so on ' * 200}" for name, text in row.items()} for row in made]
     _train_alone(stage, start, rows, tmp_path, peaks := [])
 
