@@ -85,3 +85,14 @@ def test_what_cannot_be_shown_is_said(project: BezoarProject, arguments: list[st
     ended = project.bezoar("show", *arguments)
     assert ended.status != 0
     assert message in ended.err
+
+
+def test_on_a_terminal_the_prompt_is_grey_and_the_target_green_and_what_is_cut_off_struck_out(
+    project: BezoarProject,
+) -> None:
+    terminal = BezoarProject(project.root, {"FORCE_COLOR": "1"})
+    shown = terminal.bezoar("show", "named", "--row", "2", "--set", "steps.sft.max_length=120").out
+    assert "\x1b[2;90m### System:" in shown
+    assert "\x1b[32mThe answer is 1!" in shown
+    assert "\x1b[9;31m" in shown
+    assert "--- target" not in shown
