@@ -266,6 +266,14 @@ def test_bf16_on_a_cpu_is_done(tiny: ModelDir, tmp_path: Path) -> None:
     assert rounded["heldout_loss_after"] == pytest.approx(exact["heldout_loss_after"], rel=0.02)
 
 
+def test_before_and_after_are_measured_alike_whatever_it_trained_in(tiny: ModelDir, tmp_path: Path) -> None:
+    """A trainer leaves its bf16 products around the model: weights that did not move would seem to have."""
+    rows = instructions(0, 10)
+    stage = replace(tiny_sft(0.0), quantise=None, tune="full", precision="bfloat16", max_steps=2)
+    still = train(stage, tiny, rows, rows, tmp_path)
+    assert still.heldout("loss_before") == still.heldout("loss_after") == still.heldout("loss_merged")
+
+
 def test_quantised_weights_cannot_all_be_trained() -> None:
     with pytest.raises(ValueError, match="`tune: full` cannot train quantised weights"):
         replace(tiny_sft(), tune="full")

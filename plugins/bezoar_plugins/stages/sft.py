@@ -183,32 +183,29 @@ class Sft:
         with short_of_memory():
             train(trainer, (figures, best))
         best.restore(trainer.model)
-        vars(trainer.model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
-        after = log_likelihoods(trainer.model, unseen.examples)
+        # bf16 products are for training: before and after are measured alike
+        tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        after = log_likelihoods(tuned, unseen.examples)
 
         metrics = _counts(data, len(learned), len(validation))
         metrics |= {
             "steps": plan.steps,
             "warmup_steps": plan.warmup,
-            "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "trainable_parameters": sum(p.numel() for p in tuned.parameters() if p.requires_grad),
             "padding_share": padding_share(lengths, self.batch_size, seed),
         }
         if validation:
             metrics |= {"validation_loss": best.loss, "best_step": best.step}
-        if full:
-            metrics["merge_gap"] = 0.0  # nothing is merged
-            trained = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-            del trainer, model
-        else:
-            save_adapter(trainer.model, out / "adapter")
-            del trainer, model
+        if not full:
+            save_adapter(tuned, out / "adapter")
+            del trainer, model, tuned
             gc.collect()
             probes = [example.ids for example in (unseen.examples or learned)[:2]]
-            trained, metrics["merge_gap"] = merge(start.path, out / "adapter", probes, on_gpu())
+            tuned, metrics["merge_gap"] = merge(start.path, out / "adapter", probes, on_gpu())
             if start.adapters is not None:
                 concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
-        save_model(trained, load_tokenizer(start.path), format, self.save_dtype, out / "model")
-        saved = log_likelihoods(trained, unseen.examples)
+        save_model(tuned, load_tokenizer(start.path), format, self.save_dtype, out / "model")
+        saved = log_likelihoods(tuned, unseen.examples)
         if unseen.examples:
             metrics |= _heldout(unseen, before, after, saved, out / "heldout.jsonl")
         return metrics
