@@ -26,6 +26,8 @@ from bezoar_core.types import ModelRef
 from bezoar_plugins.clients.anthropic import Anthropic
 from bezoar_plugins.clients.openai import OpenAI
 
+pytestmark = pytest.mark.slow  # their servers take five seconds a test
+
 COUNT = 200
 FAULTS = (
     {"type": "fail", "status": 500, "times": 10},

@@ -9,6 +9,8 @@ from runs.judged_project import ANTHROPIC, judged_project, judged_rows, judging
 
 from bezoar_core.testing import BezoarProject, Ended
 
+pytestmark = pytest.mark.slow  # half a minute of real runs
+
 FAULTS = ["leak", "echo-key", "403", "echo-key", "leak", "500", "429"] * 3
 
 

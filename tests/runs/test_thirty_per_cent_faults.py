@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from runs.judged_project import ANTHROPIC, judged_project, judged_rows, judging, kept_replies
 
+pytestmark = pytest.mark.slow  # half a minute of real runs
+
 ROWS = 2000
 HEALING = ("429", "429:0.05", "500", "502", "503", "529", "reset", "cut", "html", "list", "empty", "abort", "408")
 FINAL = ("400", "400:context", "400:filter", "403", "413", "leak")

@@ -13,6 +13,8 @@ from bezoar_core.records import ModelDir
 from bezoar_plugins.stages.dpo import Dpo
 from bezoar_plugins.stages.kto import Kto
 
+pytestmark = pytest.mark.slow  # a minute and more; test_checkpoints.py shows the same of sft in `make test`
+
 STAGES: dict[str, Dpo | Kto] = {
     "dpo-qlora": tiny_dpo(),
     "dpo-lora": replace(tiny_dpo(), quantise=None),

@@ -42,7 +42,7 @@ OTHERS = {
 ROWS, UNSEEN = preferences(0, 10), preferences(10, 24)
 
 
-@pytest.mark.parametrize("until", [None, 8], ids=["straight", "resumed"])
+@pytest.mark.parametrize("until", [None, pytest.param(8, marks=pytest.mark.slow)], ids=["straight", "resumed"])
 @pytest.mark.parametrize("name", CELLS)
 def test_the_held_out_margin_rises(chain: Chain, tmp_path: Path, name: str, until: int | None) -> None:
     stage = replace(CELLS[name], save_every=3)
@@ -65,6 +65,7 @@ def test_the_held_out_margin_rises(chain: Chain, tmp_path: Path, name: str, unti
     assert (trained.out / "adapter").exists() == ("merge_gap" in figures) == (stage.tune == "lora")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_it_rises_by_other_losses_and_optimizers(chain: Chain, tmp_path: Path, name: str) -> None:
     with watched_gradients() as gradients:

@@ -57,7 +57,7 @@ def _gap(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
 
 
-@pytest.mark.parametrize("epochs", [1, 6])
+@pytest.mark.parametrize("epochs", [1, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stage", [tiny_dpo(), replace(tiny_dpo(), quantise=None), full_dpo()], ids=str)
 def test_the_reference_is_the_start_model_loaded_afresh(
     chain: Chain, tmp_path: Path, trainers: list[DPOTrainer], stage: Dpo, epochs: int
