@@ -21,12 +21,14 @@ datasets:
   mine: {source: "file:mine.jsonl"}
   theirs: {source: "file:theirs.jsonl"}
 steps:
-  straight: {use: sft, model: base, data: mine, max_steps: 1, max_length: 64, batch_size: 2}
+  straight: {use: sft, model: base, data: mine, max_steps: 1, max_length: 128, batch_size: 2, gradient_accumulation: 1}
   named: {use: rename, data: theirs, names: {instruction: question, response: answer}}
   mixed: {use: mix, data: [mine, named], weights: {mine: 2, named: 1}}
   train: {use: select, data: mixed, split: train, validation: 0.25}
   held: {use: select, data: mixed, split: validation, validation: 0.25}
-  trained: {use: sft, model: base, data: train, heldout: held, max_steps: 1, max_length: 64, batch_size: 2}
+  trained:
+    {use: sft, model: base, data: train, heldout: held, max_steps: 1, max_length: 128, batch_size: 2,
+     gradient_accumulation: 1}
 """
 
 
