@@ -25,6 +25,8 @@ from stage_runs import (
 from bezoar_plugins.stages.dpo import Dpo
 from bezoar_plugins.stages.kto import Kto
 
+pytestmark = pytest.mark.slow  # a minute and more; test_learning.py shows DPO learn in `make test`
+
 CELLS: dict[str, Dpo | Kto] = {
     "dpo-qlora": tiny_dpo(),
     "dpo-lora": replace(tiny_dpo(), quantise=None),

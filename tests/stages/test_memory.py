@@ -20,6 +20,8 @@ from bezoar_plugins.stages.kto import Kto
 from bezoar_plugins.stages.memory import counting, needed
 from bezoar_plugins.stages.sft import Sft
 
+pytestmark = pytest.mark.slow  # a minute
+
 
 @dataclass
 class Counted:
