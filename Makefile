@@ -5,6 +5,8 @@ TORCH ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 REGISTRY := registry.yaml
+# test processes: each may hold a small model
+WORKERS ?= 2
 TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
   nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
   nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 \
@@ -12,7 +14,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: install demo lint format types test test-slow docs versions lock clean
-.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-gpu
+.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-training bench-gpu
 
 install: $(INSTALLED)
 
@@ -40,7 +42,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses $(WORKERS) --dist loadfile
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m "slow or gpu"
@@ -83,6 +85,9 @@ bench-orca: $(INSTALLED)
 
 bench-ledger: $(INSTALLED)
 	$(BIN)/python benchmarks/ledger.py
+
+bench-training: $(INSTALLED)
+	$(BIN)/python benchmarks/training.py
 
 # on a machine with CUDA; e.g. BENCH_GPU="--shape 3b"
 bench-gpu: $(INSTALLED)
