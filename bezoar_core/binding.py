@@ -14,6 +14,7 @@ from bezoar_core.fields import marks
 from bezoar_core.interfaces import Benchmark, Client, Judge, LocalClient
 from bezoar_core.parquet import write_rows
 from bezoar_core.plugins import STEP_KINDS, Plugins
+from bezoar_core.rebuilding import rebuild
 from bezoar_core.records import Adapter, ModelDir, Row, RowsDir
 from bezoar_core.registry import DatasetKeys, patterns_of
 from bezoar_core.rows import Rows, read_parquet, read_rows, require
@@ -67,6 +68,8 @@ class Workshop:
             raise BezoarError(f"model `{spec.name}` has no `source`: there are no weights to load", where="models")
         base = self.sources.model_dir(parse(spec.source))
         path = Path(spec.artifact) / "model" if spec.artifact else base
+        if spec.chain:
+            rebuild(base, spec.chain, self.plugins)
         if not path.is_dir():
             raise BezoarError(
                 "the model is gone", where=str(path), tip=f"`bezoar run --rerun {spec.name}` trains it again"

@@ -12,25 +12,28 @@ from pathlib import Path
 import orjson
 
 from bezoar_core.plan import Plan, State
+from bezoar_core.plugins import Plugins
+from bezoar_core.rebuilding import can_rebuild, weights
 from bezoar_core.store import PARTIAL, read_manifest
 from bezoar_core.types import Json
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A folder that may go, why, and the bytes that its going frees."""
+    """A folder or file that may go, why, and the bytes that its going frees."""
 
     path: Path
     why: str
     size: int
 
 
-def garbage(plan: Plan, keep_runs: int) -> list[Garbage]:
+def garbage(plan: Plan, keep_runs: int, *, merging: Plugins | None = None) -> list[Garbage]:
     """Return what may go while no run is going on; the ledger never may.
 
     Kept is what the plan would take as it is, and, where a step waits for another, the newest that it made before: it
     may prove to be the right one. Kept are also the last `keep_runs` runs and the release's folders, and with all of
-    these what they were made of.
+    these what they were made of. With `merging`, merged weights that are not released go too, where one of these can
+    merge them again.
     """
     state = plan.store.root.parent
     runs = sorted(_folders(state / "runs"))
@@ -47,11 +50,16 @@ def garbage(plan: Plan, keep_runs: int) -> list[Garbage]:
     found += [(folder, "of an attempt given up") for folder in _folders(state / "work") if folder.name not in reached]
     found += [(folder, f"older than the last {keep_runs}") for folder in old]
     found += [(folder, "no longer released") for folder in release if folder.name not in names]
+    if merging:
+        found += [(file, "can be merged again") for file in _merged(plan, reached, merging)]
     return [Garbage(path, why, _freed(path)) for path, why in found]
 
 
 def remove(one: Garbage) -> None:
-    """Remove a folder; whatever looks meanwhile, or after a kill, does not take what is left of it for whole."""
+    """Remove it; whatever looks meanwhile, or after a kill, does not take what is left of a folder for whole."""
+    if one.path.is_file():
+        one.path.unlink()
+        return
     going = one.path if one.path.suffix == PARTIAL else one.path.with_name(f"{one.path.name}.gone{PARTIAL}")
     one.path.rename(going)
     shutil.rmtree(going)
@@ -91,6 +99,16 @@ def _reached(plan: Plan, states: Mapping[str, State], runs: list[Path], release:
     yield from (p.name for p in _folders(plan.store.root) if p.name.rpartition("-")[2] in packed)
 
 
+def _merged(plan: Plan, reached: set[str], plugins: Plugins) -> Iterator[Path]:
+    """Yield the merged weights of steps that no release names, where their stage can merge them again."""
+    named = plan.registry.release.get("models")
+    released = set(named.values()) if isinstance(named, dict) else set()
+    for name in sorted(reached):
+        manifest = read_manifest(plan.store.root / name)
+        if manifest and manifest.step not in released and can_rebuild(manifest, plugins):
+            yield from (file for file in weights(plan.store.root / name, manifest) if file.is_file())
+
+
 def _read(path: Path) -> dict[str, Json]:
     """Return a record, or an empty one where a kill or a full disk left none."""
     with suppress(FileNotFoundError, orjson.JSONDecodeError):
@@ -114,5 +132,8 @@ def _closure(plan: Plan, names: Iterator[str]) -> set[str]:
 
 def _freed(folder: Path) -> int:
     """Return the bytes of a folder's files, but for those that a hard link keeps elsewhere."""
-    stats = [(Path(root) / name).lstat() for root, _, names in os.walk(folder) for name in names]
+    files = (
+        [folder] if folder.is_file() else [Path(root) / name for root, _, names in os.walk(folder) for name in names]
+    )
+    stats = [file.lstat() for file in files]
     return sum(stat.st_size for stat in stats if stat.st_nlink == 1)

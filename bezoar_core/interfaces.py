@@ -183,6 +183,16 @@ class Seeing(Protocol):
 
 
 @runtime_checkable
+class Rebuilding(Protocol):
+    """A stage whose merged weights can be made again: `bezoar gc --models` may take them."""
+
+    @staticmethod
+    def rebuild(start: ModelDir, adapter: Path, config: Mapping[str, Json], format: str, out: Path) -> None:
+        """Write what `train` wrote to `model/`, to the byte; `config` is the manifest's."""
+        ...
+
+
+@runtime_checkable
 class Scheme(Plugin, Protocol):
     """Makes rows from seeds: `count` says how many."""
 
@@ -223,7 +233,8 @@ class Judge(Plugin, Protocol):
 class Stage(Plugin, Protocol):
     """Trains a model. `work` outlives a kill (checkpoints) and goes once the artifact is there; `out` does not.
 
-    What lies in `work/reports` stays. Rank 0 publishes.
+    What lies in `work/reports` stays. Of several processes each is given the same rows and `work`, and an `out` of its
+    own; the first one's (`RANK` 0) is published.
 
     Leaves in `out`: `model/` (merged safetensors, tokenizer, `chat_template.jinja`) and, for LoRA, `adapter/`.
     A field `format` (a prompt format's name, or None for the start model's) says in which form it trains, and so in

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -23,6 +24,7 @@ from bezoar_core.records import (
     Dropped,
     Keep,
     Kept,
+    ModelDir,
     Row,
     RowsDir,
     Sample,
@@ -157,12 +159,7 @@ def _nothing(spec: StepSpec, reasons: Mapping[str, int]) -> str:
 def train(shop: Workshop, plugin: Stage, out: Path, work: Path, log: Log) -> Made:
     """Run a stage; `model/` must be there afterwards, `adapter/` says that it was LoRA."""
     spec = shop.spec
-    start = next(ref.name for f, ref in references(plugin) if f == "model" and isinstance(ref, ModelRef))
-    model = shop.model_dir(spec.models[start])
-    rows = _rows_dir(shop, plugin, "data", work)
-    if rows is None:
-        raise BezoarError(f"stage `{spec.use}` has no field `data`")
-    heldout = _rows_dir(shop, plugin, "heldout", work)
+    start, model, rows, heldout = _given(shop, plugin, work)
     metrics = plugin.train(model, rows, heldout, out, work, log, spec.seed)
     if not (out / "model" / "config.json").is_file():
         raise BezoarError(f"stage `{spec.use}` left no model in `model/`")
@@ -179,6 +176,22 @@ def train(shop: Workshop, plugin: Stage, out: Path, work: Path, log: Log) -> Mad
         metrics=metrics,
         model={"format": form, "base": dict(base), "adapters": [*steps, spec.step] if lora else None},
     )
+
+
+def help_train(shop: Workshop, plugin: Stage, scratch: Path, work: Path) -> None:
+    """Run a stage as one of its further processes, which leaves nothing: what it writes to `scratch` goes."""
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    _, model, rows, heldout = _given(shop, plugin, scratch)
+    plugin.train(model, rows, heldout, scratch, work, lambda step, total, figures: None, shop.spec.seed)
+
+
+def _given(shop: Workshop, plugin: Stage, work: Path) -> tuple[str, ModelDir, RowsDir, RowsDir | None]:
+    start = next(ref.name for f, ref in references(plugin) if f == "model" and isinstance(ref, ModelRef))
+    rows = _rows_dir(shop, plugin, "data", work)
+    if rows is None:
+        raise BezoarError(f"stage `{shop.spec.use}` has no field `data`")
+    return start, shop.model_dir(shop.spec.models[start]), rows, _rows_dir(shop, plugin, "heldout", work)
 
 
 def _rows_dir(shop: Workshop, plugin: object, name: str, work: Path) -> RowsDir | None:

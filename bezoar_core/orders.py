@@ -43,6 +43,8 @@ def order(plan: Plan, state: State, artifacts: Mapping[str, Artifact], run: Path
         state=str(plan.store.root.parent),
         run=str(run),
         budget=budget,
+        processes=step.processes,
+        accelerate_config=None if step.accelerate_config is None else str(registry.root / step.accelerate_config),
         inputs=list(_inputs(state, artifacts)),
         models={r.name: maker.model(r.name) for r in refs if isinstance(r, ModelRef)},
         datasets={r.name: maker.dataset(r.name) for r in refs if isinstance(r, DatasetRef)},

@@ -101,13 +101,15 @@ class JudgeEntry:
 class StepKeys:
     """The reserved keys of a step, beside those of its plugin.
 
-    `on_error` is the share of rows, of a benchmark's samples, that may fail for want of a reply. `rerun: never` keeps a
-    finished artifact although the plugin's code has changed since.
+    `processes` and `accelerate_config` say how a stage trains and not what, as another machine would: they are no part
+    of its fingerprint. `on_error` is the share of rows, of a benchmark's samples, that may fail for want of a reply.
+    `rerun: never` keeps a finished artifact although the plugin's code has changed since.
     """
 
     use: str
     seed: int | None = None
-    processes: Literal[1] = 1
+    processes: PositiveInt = 1
+    accelerate_config: str | None = None
     on_error: Annotated[float, Ge(0), Le(1)] = 0.01
     rerun: Literal["auto", "never"] = "auto"
 
@@ -292,6 +294,11 @@ class _Reader:
         common, plugin, fields = self._split(StepKeys, owned, data, spot)
         if common is None or plugin is None:
             return None
+        for key in ("processes", "accelerate_config"):
+            if key in data and owned.kind != "stage":
+                self._fault((*spot, key), f"`{key}` is for stages: `{owned.name}` is a {owned.kind}")
+        if common.accelerate_config is not None:
+            self._check_path(common.accelerate_config, (*spot, "accelerate_config"))
         return StepEntry(name=name, owned=owned, plugin=plugin, fields=fields, **vars(common))
 
     def _check_source(self, text: str | None, spot: Spot) -> None:

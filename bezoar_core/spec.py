@@ -70,6 +70,8 @@ class StepSpec:
     state: str
     run: str
     budget: float | None
+    processes: int = 1
+    accelerate_config: str | None = None
     subject: str | None = None
     read: bool = True
     inputs: list[Input] = field(default_factory=list)

@@ -21,8 +21,9 @@ from bezoar_core.errors import BezoarError
 from bezoar_core.events import Events
 from bezoar_core.interfaces import Benchmark, Stage
 from bezoar_core.ledger import Ledger
-from bezoar_core.making import Made, compare, make_rows, measure, train
+from bezoar_core.making import Made, compare, help_train, make_rows, measure, train
 from bezoar_core.plugins import STEP_KINDS, Owned, code_digest, load
+from bezoar_core.processes import LAUNCHED, Rank, alone, become_launcher, rank_of
 from bezoar_core.provenance import hardware, versions
 from bezoar_core.sources import Sources, cache_folder
 from bezoar_core.spec import StepSpec, read_spec
@@ -36,14 +37,21 @@ INTERRUPTED = 10.0
 """Seconds that an interrupted step waits for replies which are paid for."""
 
 
-def main(spec_path: str) -> int:
-    """Make one node; return 0, 1 for a failure that is explained in the events, or let a bug raise."""
+def main(spec_path: str, *, launched: bool = False) -> int:
+    """Make one node; return 0, 1 for a failure that is explained in the events, or let a bug raise.
+
+    A step of several processes becomes their launcher, which starts each as `launched`.
+    """
     faulthandler.enable()
     die_with_parent()
     spec = read_spec(Path(spec_path))
     events = Events(Path(spec.run) / "events.jsonl")
+    if not launched and (spec.processes > 1 or spec.accelerate_config):
+        become_launcher(spec_path, spec)
+    if not launched:
+        alone()
     try:
-        make(spec, events)
+        make(spec, events, rank_of(spec))
     except BezoarError as error:
         events.add("failed", spec.node, message=error.message, where=error.where, tip=error.tip)
         print(f"error: {error}", file=sys.stderr)
@@ -61,6 +69,11 @@ def main(spec_path: str) -> int:
         )
         print(f"error: {message}", file=sys.stderr)
         return 1
+    except Exception as error:
+        if launched:  # the launcher's own report would bury it
+            told = f"{type(error).__name__}: {error}"
+            events.add("failed", spec.node, message=told, where="", tip="the log of the step has the traceback")
+        raise
     return 0
 
 
@@ -70,16 +83,19 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL)
 
 
-def make(spec: StepSpec, events: Events) -> None:
-    """Run the node's plugin and publish its artifact."""
+def make(spec: StepSpec, events: Events, rank: Rank) -> None:
+    """Run the node's plugin and publish its artifact; of several processes the first does, and the rest help it."""
     state = Path(spec.state)
     plugins = load()
     owned = plugins.get(STEP_KINDS, spec.use)
     pins = {name: dict(pin) for name, pin in spec.pins.items()}
     shop = Workshop(spec, plugins, Sources(Path(spec.root), cache_folder(), pins), os.environ)
-    out = Store(state / "artifacts").begin(spec.node, spec.fingerprint)
     work = state / "work" / f"{spec.node}-{spec.fingerprint[:12]}"
     work.mkdir(parents=True, exist_ok=True)
+    if rank.number:
+        help_train(shop, _stage(shop), work / f"rank-{rank.number}", work)
+        return
+    out = Store(state / "artifacts").begin(spec.node, spec.fingerprint)
     began = time.time()
     if owned.kind == "stage":
         made = _train(shop, out, work, events)
@@ -103,14 +119,17 @@ def _clear(work: Path) -> None:
 
 
 def _train(shop: Workshop, out: Path, work: Path, events: Events) -> Made:
-    plugin = shop.plugin()
-    if not isinstance(plugin, Stage):
-        raise BezoarError(f"`{shop.spec.use}` is no stage")
-
     def log(step: int, total: int, figures: Mapping[str, float]) -> None:
         events.add("progress", shop.spec.node, step=step, total=total, figures=dict(figures))
 
-    return train(shop, plugin, out, work, log)
+    return train(shop, _stage(shop), out, work, log)
+
+
+def _stage(shop: Workshop) -> Stage:
+    plugin = shop.plugin()
+    if not isinstance(plugin, Stage):
+        raise BezoarError(f"`{shop.spec.use}` is no stage")
+    return plugin
 
 
 async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[Made, dict[str, Json]]:
@@ -213,11 +232,11 @@ def _manifest(
         metrics=made.metrics,
         model=made.model,
         versions=versions(owned.distribution),
-        hardware=hardware(),
+        hardware={**hardware(), **({"processes": spec.processes} if spec.processes > 1 else {})},
         times=times,
         cost=cost,
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], launched=LAUNCHED in sys.argv[2:]))

@@ -37,24 +37,34 @@ class CollectGarbage:
             metavar="N",
             help="keep the last N runs and all that they made or used, whatever their profile (default 3)",
         )
+        parser.add_argument(
+            "--models",
+            action="store_true",
+            help="also merged weights between stages that no release names: a step that needs them merges them again",
+        )
 
     @staticmethod
     def run(options: Namespace) -> int:
         """List what goes with its bytes, and remove it."""
         from bezoar_core.garbage import garbage, remove
         from bezoar_core.memory import in_words
+        from bezoar_core.rebuilding import WEIGHTS
         from bezoar_core.run_lock import run_lock
 
         project = registry_options.project(options)
         with nullcontext() if options.dry_run else run_lock(project.state):
-            found = garbage(project.plan(), options.keep_runs)
+            found = garbage(project.plan(), options.keep_runs, merging=project.plugins if options.models else None)
             for one in found:
                 print(f"{in_words(one.size):>8}  {one.path.relative_to(project.root)}  {one.why}")
                 if not options.dry_run:
                     remove(one)
-        folders = f"{len(found)} folder" + ("" if len(found) == 1 else "s")
+        files = sum(one.path.suffix == WEIGHTS for one in found)
+        counts = {"folder": len(found) - files, "file": files}
+        things = " and ".join(
+            f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items() if count or noun == "folder"
+        )
         total = in_words(sum(one.size for one in found))
-        print(f"would remove {folders}, {total}" if options.dry_run else f"removed {folders}, {total}")
+        print(f"would remove {things}, {total}" if options.dry_run else f"removed {things}, {total}")
         return 0
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,54 @@ def test_a_number_of_runs_that_is_none_is_refused(project: BezoarProject) -> Non
     ended = project.bezoar("gc", "--keep-runs", "-1")
     assert ended.status == 2
     assert "`-1` is no number of runs" in ended.err
+
+
+MODELS = """
+bezoar: 1
+name: chain
+models:
+  base: {source: "random:tiny/config.json", format: openbezoar, licence: apache-2.0}
+datasets:
+  rows: {source: "file:rows.jsonl", licence: apache-2.0}
+steps:
+  first: {use: sft, model: base, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
+  second: {use: sft, model: first, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
+  third: {use: sft, model: second, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
+release: {namespace: me, version: 1.0.0, licence: apache-2.0, models: {Last: third}, public: false}
+"""
+
+
+def test_merged_weights_between_stages_go_and_come_back_to_the_byte(bezoar_project: BezoarProject) -> None:
+    bezoar_project.write("registry.yaml", MODELS)
+    bezoar_project.rows("rows.jsonl", [{"instruction": f"Ask {n}.", "response": f"Answer {n}."} for n in range(8)])
+    tiny = Path(__file__).parents[2] / "examples" / "tiny"
+    for name in ("config.json", "tokenizer.txt"):
+        bezoar_project.write(f"tiny/{name}", (tiny / name).read_text(encoding="utf-8"))
+    assert bezoar_project.bezoar("run").status == 0
+    artifacts = bezoar_project.root / ".bezoar" / "artifacts"
+    weights = {path.name.partition("-")[0]: path / "model" / "model.safetensors" for path in artifacts.iterdir()}
+    before = {name: path.read_bytes() for name, path in weights.items()}
+
+    listed = bezoar_project.bezoar("gc", "--models", "--dry-run")
+    assert "would remove 0 folders and 2 files, " in listed.out
+    assert all(path.is_file() for path in weights.values())
+    removed = bezoar_project.bezoar("gc", "--models")
+    assert "second" in removed.out and "can be merged again" in removed.out, removed.err
+    assert {name for name, path in weights.items() if path.is_file()} == {"third"}
+    assert bezoar_project.bezoar("run").status == 0  # nothing to do, and so nothing to merge
+    assert not weights["second"].is_file()
+
+    again = bezoar_project.bezoar("run", "--rerun", "third")
+    assert again.status == 0, again.err
+    assert {name: path.read_bytes() for name, path in weights.items()} == before
+    assert {path.name.partition("-")[0] for path in artifacts.iterdir()} == set(weights)
+
+    bezoar_project.bezoar("gc", "--models")
+    adapter = weights["first"].parents[1] / "adapter" / "adapter_model.safetensors"
+    damaged = bytearray(adapter.read_bytes())
+    damaged[-1] ^= 0x10
+    adapter.write_bytes(damaged)
+    other = bezoar_project.bezoar("run", "--rerun", "third")
+    assert other.status == 1
+    assert "merging the adapter of `first` again gave other weights than before" in other.err
+    assert "`bezoar run --rerun first` trains it again" in other.err

@@ -56,16 +56,16 @@ def test_resumed_equals_straight(straight: Straight, tmp_path: Path, moments: tu
 def test_a_run_that_goes_on_does_not_ask_the_reference_again(
     tiny: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    original = DPOTrainer._precompute_ref_logps
+    asked: list[object] = []
+    original = DPOTrainer.compute_ref_log_probs
 
-    def spied(self: DPOTrainer, *args: object) -> object:
-        asked.append("asked")
-        return original(self, *args)
+    def spied(self: DPOTrainer, model: object, inputs: object) -> object:
+        asked.append(inputs)
+        return original(self, model, inputs)
 
-    monkeypatch.setattr(DPOTrainer, "_precompute_ref_logps", spied)
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", spied)
     stage = replace(full_dpo(), save_every=3)
     for until in (5, None):
         with pytest.raises(Interrupted) if until else monkeypatch.context():
             train(stage, tiny, preferences(0, 10), None, tmp_path, until=until)
-    assert asked == ["asked"]
+    assert len(asked) == 3, "ten pairs are three batches"

@@ -15,7 +15,6 @@ from stage_runs import (
     margin_gains,
     preferences,
     require_learned,
-    tiny_dpo,
     tiny_sft,
     train,
     watched_gradients,
@@ -149,21 +148,3 @@ def test_an_evaluation_ends_learning_unless_it_is_cured(
     monkeypatch.setattr(quantised, "keep_gradients", lambda model: None)
     with pytest.raises(StepFailed, match="every gradient is zero at step 1: nothing would be learned"):
         train(tiny_sft(), packable, instructions(0, 10), instructions(10, 24), tmp_path / "sft")
-
-
-@needs_avx512_bf16
-@repacked_weights_warn
-@pytest.mark.parametrize("cured", [True, False])
-def test_a_precomputed_reference_ends_learning_unless_it_is_cured(
-    packable: ModelDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cured: bool
-) -> None:
-    """The rehearsal leaves the model in training mode, so that what repacks is the look at the held-out pairs."""
-    rows, unseen = preferences(0, 10), preferences(10, 24)
-    if cured:
-        with watched_gradients() as gradients:
-            trained = train(tiny_dpo(), packable, rows, unseen, tmp_path / "dpo")
-        require_learned(margin_gains(trained), gradients)
-        return
-    monkeypatch.setattr(quantised, "keep_gradients", lambda model: None)
-    with pytest.raises(StepFailed, match="every gradient is zero at step 1"):
-        train(tiny_dpo(), packable, rows, unseen, tmp_path / "dpo")

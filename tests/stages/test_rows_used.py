@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,8 @@ from bezoar_core.errors import BezoarError, DataError, StepFailed
 from bezoar_core.prompt_format import encode, get_format
 from bezoar_core.records import Message, ModelDir, Row
 from bezoar_core.rows import read_parquet
+from bezoar_plugins.stages.dpo import Dpo
+from bezoar_plugins.stages.kto import Kto
 
 LONG = "word " * 400
 
@@ -336,3 +339,32 @@ def test_several_gpus_in_one_process_are_refused(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     with pytest.raises(StepFailed, match="one process sees 2 GPUs, and trains on one"):
         train(tiny_sft(), tiny, instructions(0, 4), None, tmp_path / "sft")
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (tiny_dpo(), r"of \d+ pairs of `rows` are longer than `max_length: 150` tokens, and `max_truncated` bears 50%"),
+        (tiny_kto(), r"of \d+ answers of `rows` are longer than `max_length: 150` tokens"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_preferences_that_are_cut_are_borne_up_to_a_share(
+    tiny: ModelDir, tmp_path: Path, stage: Dpo | Kto, message: str
+) -> None:
+    stage = replace(stage, max_length=150)
+    with pytest.raises(StepFailed, match=message) as error:
+        train(stage, tiny, preferences(0, 10), None, tmp_path / "few")
+    assert re.search(r"19 of 20 have at most \d+ tokens: raise `max_length`", error.value.tip)
+    made = train(replace(stage, max_truncated=1.0), tiny, preferences(0, 10), None, tmp_path / "all").metrics
+    assert 5 < made["rows_truncated"] <= made["rows_used"] <= made["tokens_truncated"]
+
+
+def test_what_another_format_does_to_the_one_before_is_measured_in_both(tiny: ModelDir, tmp_path: Path) -> None:
+    stage = replace(tiny_sft(), format="hh")
+    rows, unseen = preferences(0, 10), preferences(10, 24)
+    made = train(stage, tiny, rows, unseen, tmp_path / "hh").metrics
+    same = train(replace(stage, format=None), tiny, rows, unseen, tmp_path / "same").metrics
+    assert made["heldout_loss_in_former_format_before"] == pytest.approx(same["heldout_loss_before"], abs=1e-9)
+    assert made["heldout_loss_in_former_format_after"] != pytest.approx(made["heldout_loss_after"], abs=1e-4)
+    assert not any("former" in name for name in same)

@@ -112,3 +112,46 @@ def test_dpo_s_batches_are_the_prompt_and_an_answer(
         expected.add((tuple(whole.ids[:end]), tuple(range(len(prompt), end))))
     assert len(expected) == 2 * len(rows)
     assert _rows(batches, "completion_mask", "mask") == expected
+
+
+def dialogues(count: int, systems: bool) -> list[tuple[Message, ...]]:
+    """Return rows of one to four exchanges whose answers open in all those ways, two in three under a system text."""
+    made = []
+    for number in range(count):
+        lead = (Message("system", f"Rule {number}: be brief."),) if systems and number % 3 else ()
+        turns = [
+            message
+            for turn in range(1 + number % 4)
+            for message in (
+                Message("user", f"Question {number}.{turn}?"),
+                Message("assistant", f"{ANSWERS[(number + turn) % len(ANSWERS)]} {number}"),
+            )
+        ]
+        made.append((*lead, *turns))
+    return made
+
+
+@pytest.mark.parametrize("format", ["openbezoar", "hh", "openbezoar-dialogue", "chat"])
+def test_two_hundred_dialogues_are_learned_as_they_are_prompted(
+    tiny: ModelDir, tmp_path: Path, batches: list[Batch], format: str
+) -> None:
+    tokenizer = tokenizer_of(tiny)
+    form = get_format(format, tokenizer)
+    rows = dialogues(200, systems=True)
+    stage = replace(
+        tiny_sft(), format=format, loss="completion", quantise=None, max_steps=None, epochs=1, batch_size=8,
+        validation_share=0.0, max_length=512,
+    )  # fmt: skip
+    told = [{"messages": [{"role": m.role, "content": m.content} for m in row]} for row in rows]
+    metrics = train(stage, tiny, told, None, tmp_path / "sft").metrics
+    assert (metrics["rows_used"], metrics["rows_dropped"], metrics["rows_truncated"]) == (200, 0, 0)
+    trained = dict(_rows(batches, "labels", "labels"))
+    assert len(trained) == 200
+    for row in rows:
+        encoded = encode(form, row, tokenizer)
+        learned = trained[tuple(encoded.ids)]
+        assert learned == tuple(place for place, one in enumerate(encoded.assistant) if one)
+        # what generation is fed before the last answer (tests/parity holds `generate` to `encode`)
+        prompt = encode(form, row[:-1], tokenizer).ids
+        assert encoded.ids[: len(prompt)] == prompt
+        assert len(prompt) in learned and len(prompt) - 1 not in learned

@@ -39,30 +39,47 @@ def parted(encoded: Encoded) -> Answer:
     return Answer(encoded.ids[:start], encoded.ids[start:end])
 
 
-def divergences(model: PreTrainedModel, reference: PreTrainedModel | None, answers: Sequence[Answer]) -> list[float]:
-    """Return KL(model || reference) of the next token in nats, summed over the places of each answer.
+@dataclass(frozen=True)
+class Said:
+    """What a model and its reference say to an answer.
 
-    It is exact over the vocabulary, at the places of these answers and not of the model's own. Without a `reference` it
-    is the model without its adapter. There is no dropout, and the model is left in the mode it was in.
+    `now` and `before` are their log-probabilities of it (natural log, summed over its tokens); `divergence` is
+    KL(model || reference) of the next token in nats, summed over its places: exact over the vocabulary, at the places
+    of this answer and not of the model's own.
+    """
+
+    now: float
+    before: float
+    divergence: float
+
+
+def beside_reference(
+    model: PreTrainedModel, reference: PreTrainedModel | None, answers: Sequence[Answer]
+) -> list[Said]:
+    """Return what both say to each answer, without dropout; without a `reference` it is the model less its adapter.
+
+    The model is left in the mode it was in.
     """
     import torch
 
     examples = [answer.example for answer in answers]
-    found = [0.0] * len(examples)
+    found: dict[int, Said] = {}
     training = model.training
     model.eval()
     with torch.no_grad():
         for batch in of_like_length(examples, AT_ONCE[model.device.type]):
             rows = [examples[place] for place in batch]
+            counts = [row.tokens for row in rows]
+            said = torch.tensor([token for row in rows for token in row.ids[-row.tokens :]], device=model.device)
             now = _next_tokens(model, rows)
             with model.disable_adapter() if reference is None else nullcontext():
                 then = _next_tokens(reference or model, rows)
-            kl = (now.exp() * (now - then)).sum(-1).double()
-            counts = [row.tokens for row in rows]
-            for place, value in zip(batch, kl.split(counts), strict=True):
-                found[place] = float(value.sum())
+            kl = (now.exp() * (now - then)).sum(-1)
+            chosen = (logs.gather(-1, said[:, None]).squeeze(-1) for logs in (now, then))
+            sums = [[float(part.sum()) for part in figure.double().split(counts)] for figure in (*chosen, kl)]
+            found |= {place: Said(*figures) for place, figures in zip(batch, zip(*sums, strict=True), strict=True)}
     model.train(training)
-    return found
+    return [found[place] for place in range(len(examples))]
 
 
 def _next_tokens(model: PreTrainedModel, rows: Sequence[Example]) -> torch.Tensor:

@@ -102,7 +102,7 @@ def _require_writable(folder: Path) -> None:
     probe = folder / ".writable"
     try:
         probe.write_bytes(b"\0")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another process may have looked too
     except OSError as error:
         raise StepFailed(
             f"cannot write to `{folder}`: {error.strerror}", tip="see to it now: training would be lost at its end"
@@ -110,12 +110,14 @@ def _require_writable(folder: Path) -> None:
 
 
 def _sealing(states: Sequence[Persisted]) -> TrainerCallback:
+    from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Sealing(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
         def on_save(
             self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **unused: object
         ) -> None:
+            PartialState().wait_for_everyone()  # each of several processes writes its generators
             if state.is_world_process_zero:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 for persisted in states:

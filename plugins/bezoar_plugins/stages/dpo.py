@@ -17,10 +17,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from bezoar_core.errors import DataError, StepFailed
+from bezoar_core.errors import DataError
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
-from bezoar_core.parquet import write_rows
 from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode, get_format
 from bezoar_core.records import Memory, Message, Metrics, ModelDir, Row, RowsDir, Seen
 from bezoar_core.rows import read_parquet
@@ -35,14 +34,17 @@ from bezoar_core.types import (
     PositiveFloat,
     PositiveInt,
 )
-from bezoar_plugins.stages.answers import Answer, divergences, parted
+from bezoar_plugins.stages.answers import Answer, Said, beside_reference, parted
+from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import ByLength, longest, padding_share
 from bezoar_plugins.stages.checkpoints import require_space, train
+from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
 from bezoar_plugins.stages.hh import Pair, Unusable, pair
 from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
-from bezoar_plugins.stages.memory import needed, require_memory
-from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
+from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
+from bezoar_plugins.stages.merge import concatenate, merge, rebuild, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
+from bezoar_plugins.stages.processes import first
 from bezoar_plugins.stages.quantised import (
     REQUIRES,
     Precision,
@@ -53,7 +55,7 @@ from bezoar_plugins.stages.quantised import (
     on_gpu,
     require_targets,
 )
-from bezoar_plugins.stages.reference import with_reference
+from bezoar_plugins.stages.reference import keep_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.seen import seen_pair
@@ -79,12 +81,12 @@ _SHOWN = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Preference:
-    """A pair as token ids; `cut` counts those that its answers lost to the length."""
+    """A pair as token ids; `lengths` are those of its answers before they were cut, with the prompt."""
 
     prompt: list[int]
     chosen: list[int]
     rejected: list[int]
-    cut: int = 0
+    lengths: tuple[int, int]
 
     @property
     def answers(self) -> tuple[Answer, Answer]:
@@ -97,20 +99,7 @@ class Prepared:
     """Rows as token ids, and what was lost on the way."""
 
     pairs: Sequence[Preference] = ()
-    dropped: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Said:
-    """Log-probabilities of a pair's answers."""
-
-    chosen: float
-    rejected: float
-
-    @property
-    def margin(self) -> float:
-        """Return by how much the chosen is the likelier."""
-        return self.chosen - self.rejected
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +142,8 @@ class Dpo:
     max_length: PositiveInt = 512
     """Tokens of prompt and answer together, as in the paper's script. A pair whose prompt leaves no room for an answer
     is dropped, and answers are cut."""
+    max_truncated: Fraction = 0.5
+    """The share of pairs that may be cut; more is an error, which says what length most of them would need."""
     epochs: PositiveInt = 1
     """Passes over the rows; the paper made one."""
     max_steps: PositiveInt | None = None
@@ -218,40 +209,54 @@ class Dpo:
         require_same_tokens(start, tokenizer, format, rows)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
-        self._require_batch(len(data.pairs))
+        whole = [max(p.lengths) for p in data.pairs]
+        require_whole(rows.name, "pairs", whole, self.max_length, self.max_truncated)
         plan = schedule(
-            len(data.pairs), self.batch_size, self.gradient_accumulation, self.epochs, self.max_steps, self.warmup_steps
+            len(data.pairs),
+            self.batch_size,
+            self.gradient_accumulation,
+            self.epochs,
+            self.max_steps,
+            self.warmup_steps,
+            "pairs",
         )
 
         model = load(start.path, self.quantise, self.precision, full=self.tune == "full")
         if self.tune == "lora":
             require_targets(model, self.lora_targets)
         lengths = [len(p.prompt) + max(len(p.chosen), len(p.rejected)) for p in data.pairs]
-        figures = Figures(log, out / "metrics.jsonl", self._loss(data.pairs[0], Said(0.0, 0.0)))
+        figures = Figures(log, out / "metrics.jsonl", self._loss(data.pairs[0], 0.0, 0.0))
         with reports_in(work):
             trainer = self._trainer(model, tokenizer, data.pairs, lengths, plan, figures, work, seed)
         trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
+        require_space(
+            out,
+            work,
+            trainer.model,
+            optimizer_bytes(self.optimizer, on_gpu()),
+            weights_bytes(start.path, self.save_dtype),
+        )
         unasked = dict.fromkeys(_ASKED, 0.0) if trainer.precompute_ref_logps else {}
         rehearse(trainer, [{**trainer.train_dataset[n], **unasked} for n in longest(lengths, self.batch_size)])
-        before = _said(trainer.model, unseen.pairs)
         with short_of_memory():
             if unasked:
-                main = trainer.accelerator.is_main_process
-                trainer.train_dataset = with_reference(trainer.train_dataset, _ASKED, trainer.asked, work, main)
+                trainer.train_dataset = trainer.asked()
             train(trainer, (figures,))
+        if not first():
+            return {}
         model = trainer.model
         model.zero_grad()
         vars(model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
         del trainer  # and the optimizer with it, before there is a second model
         gc.collect()
-        after = _said(model, unseen.pairs)
         shown = unseen.pairs or data.pairs[:_SHOWN]
+        answers = [answer for p in shown for answer in p.answers]
         reference = None if self.tune == "lora" else load(start.path, None, self.precision, full=True)
-        kl = _divergence(model, reference, shown)
+        said = beside_reference(model, reference, answers)
+        kl = sum(one.divergence for one in said) / sum(len(answer.answer) for answer in answers)
         del reference
 
-        metrics = _counts(data) | _last_steps(out / "metrics.jsonl")
+        metrics = _counts(data, self.max_length) | _last_steps(out / "metrics.jsonl")
         metrics |= {"steps": plan.steps, "warmup_steps": plan.warmup, "learning_rate": self.rate}
         metrics |= {"padding_share": padding_share(lengths, self.batch_size, seed)}
         metrics |= {"trainable_parameters": trained, "heldout_kl" if unseen.pairs else "train_kl": kl}
@@ -265,8 +270,11 @@ class Dpo:
                 concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
         save_model(model, load_tokenizer(start.path), format, self.save_dtype, out / "model")
         if unseen.pairs:
-            metrics |= self._heldout(unseen, before, after, _said(model, unseen.pairs), out / "heldout.jsonl")
+            merged = log_likelihoods(model, [answer.example for answer in answers])
+            metrics |= self._heldout(unseen, said, merged, out / "heldout.jsonl")
         return metrics
+
+    rebuild = staticmethod(rebuild)
 
     def memory(self, config: Path, gpu: bool) -> Memory:
         """Return what training takes at `batch_size` pairs, each of two rows of `max_length` tokens."""
@@ -288,28 +296,12 @@ class Dpo:
         """Return the row as it is trained on."""
         return seen_pair(row, where, format, tokenizer, length=self.max_length)
 
-    def _require_batch(self, learned: int) -> None:
-        batch = self.batch_size * self.gradient_accumulation
-        if learned < batch:
-            raise StepFailed(
-                f"{learned} pairs to learn are fewer than one batch of {batch}"
-                f" (`batch_size` {self.batch_size} times `gradient_accumulation` {self.gradient_accumulation})",
-                tip="lower one of them, or make more rows",
-            )
-
-    def _optimizer_bytes(self) -> int:
-        """Return what the optimizer keeps for each weight: two moments in 8 bits or in fp32, or one (RMSprop)."""
-        if self.optimizer == "rmsprop":
-            return 4
-        paged = self.optimizer == "paged_adamw_8bit" or (self.optimizer == "auto" and on_gpu())
-        return 2 if paged else 8
-
     def _prepare(
         self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path
     ) -> Prepared:
         """Return the rows as token ids cut to `max_length`, and write those that cannot be used to `dropped`."""
         pairs: list[Preference] = []
-        lost: list[Row] = []
+        lost = Lost(rows.name)
         for number, row in enumerate(read_parquet(rows.path), start=1):
             chosen, rejected = row.get("chosen"), row.get("rejected")
             if not isinstance(chosen, str) or not isinstance(rejected, str):
@@ -317,15 +309,10 @@ class Dpo:
             read = pair(chosen, rejected)
             made = read if isinstance(read, Unusable) else self._preference(read, format, tokenizer)
             if isinstance(made, Unusable):
-                lost.append({**row, "drop_reason": made.reason, "drop_detail": made.detail})
+                lost.add(row, made)
             else:
                 pairs.append(made)
-        write_rows(dropped, lost, ("drop_reason", "drop_detail"))
-        reasons = Counter(str(row["drop_reason"]) for row in lost)
-        if not pairs:
-            listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "there are none"
-            raise StepFailed(f"no row of `{rows.name}` can be used: {listed}", tip="see the step before, or its data")
-        return Prepared(pairs=pairs, dropped=reasons)
+        return Prepared(pairs=pairs, dropped=lost.write(dropped, len(pairs)))
 
     def _preference(
         self, read: Pair, format: PromptFormat, tokenizer: PreTrainedTokenizerBase
@@ -338,8 +325,8 @@ class Dpo:
             return Unusable("prompt_too_long", f"the answers lie behind the first {self.max_length} tokens")
         if chosen[:room] == rejected[:room]:
             return Unusable("same_answers", f"the answers do not differ within {self.max_length} tokens")
-        cut = sum(max(len(answer) - room, 0) for answer in (chosen, rejected))
-        return Preference(prompt=prompt, chosen=chosen[:room], rejected=rejected[:room], cut=cut)
+        lengths = (len(prompt) + len(chosen), len(prompt) + len(rejected))
+        return Preference(prompt=prompt, chosen=chosen[:room], rejected=rejected[:room], lengths=lengths)
 
     def _trainer(
         self,
@@ -373,42 +360,29 @@ class Dpo:
 
             def asked(self) -> Dataset:
                 """Return the rows with what the reference says: the model, until it steps or without its adapter."""
+                keep_reference(self.train_dataset, work)
                 size = self.args.per_device_train_batch_size
                 return super()._precompute_ref_logps(self.train_dataset, "train", size)
 
         disable_progress_bars()
-        gpu, kind = on_gpu(), in_precision(self.precision)
-        auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         trainer = Tokenised(
             model=model,
             args=DPOConfig(
-                output_dir=str(work),
+                **arguments(
+                    work,
+                    plan,
+                    seed,
+                    rate=self.rate,
+                    optimizer=self.optimizer,
+                    precision=self.precision,
+                    save_every=self.save_every,
+                    report_to=self.report_to,
+                ),
                 beta=self.beta,
                 loss_type=[self.loss],
                 label_smoothing=self.label_smoothing,
-                per_device_train_batch_size=self.batch_size,
-                gradient_accumulation_steps=self.gradient_accumulation,
-                max_steps=plan.steps,
-                learning_rate=self.rate,
-                lr_scheduler_type="linear",
-                warmup_steps=plan.warmup,
-                optim=auto if self.optimizer == "auto" else self.optimizer,
-                seed=seed,
                 # all weights: else TRL holds a second model. an adapter: a second pass would ask the reference again
                 precompute_ref_log_probs=self.tune == "full" or plan.steps > plan.per_epoch,
-                # TRL turns both on, which makes a step on a CPU 1.4 times as long; 4-bit layers multiply in bf16 anyway
-                bf16=kind == "bfloat16",
-                fp16=kind == "float16",
-                activation_checkpointing=False,
-                max_length=None,
-                dataloader_pin_memory=gpu,
-                use_cpu=not gpu,
-                save_strategy="steps",
-                save_steps=self.save_every,
-                logging_steps=1,
-                logging_nan_inf_filter=False,
-                disable_tqdm=True,
-                report_to=list(self.report_to) or "none",
             ),
             train_dataset=Dataset.from_list(
                 [{"prompt_ids": p.prompt, "chosen_ids": p.chosen, "rejected_ids": p.rejected} for p in pairs]
@@ -429,24 +403,27 @@ class Dpo:
         adapters_in_fp32(trainer.model)
         return trainer
 
-    def _heldout(
-        self, unseen: Prepared, before: Sequence[Said], after: Sequence[Said], saved: Sequence[Said], path: Path
-    ) -> dict[str, float]:
-        """Write each held-out pair's log-probabilities and return the means of what follows from them."""
+    def _heldout(self, unseen: Prepared, said: Sequence[Said], merged: Sequence[float], path: Path) -> dict[str, float]:
+        """Write each held-out pair's log-probabilities and return the means of what follows from them.
+
+        `said` and `merged` have a pair's chosen answer and then its rejected one.
+        """
         rows: list[dict[str, float]] = []
-        for pair_, was, now, merged in zip(unseen.pairs, before, after, saved, strict=True):
+        for place, pair_ in enumerate(unseen.pairs):
+            chosen, rejected = said[2 * place : 2 * place + 2]
+            gained = chosen.now - chosen.before, rejected.now - rejected.before
             rows.append(
                 {
-                    "chosen_before": was.chosen,
-                    "rejected_before": was.rejected,
-                    "chosen_after": now.chosen,
-                    "rejected_after": now.rejected,
-                    "margin_before": was.margin,
-                    "margin_after": now.margin,
-                    "margin_merged": merged.margin,
-                    "reward_margin": self.beta * (now.margin - was.margin),
-                    "loss_before": self._loss(pair_, Said(0.0, 0.0)),
-                    "loss_after": self._loss(pair_, Said(now.chosen - was.chosen, now.rejected - was.rejected)),
+                    "chosen_before": chosen.before,
+                    "rejected_before": rejected.before,
+                    "chosen_after": chosen.now,
+                    "rejected_after": rejected.now,
+                    "margin_before": chosen.before - rejected.before,
+                    "margin_after": chosen.now - rejected.now,
+                    "margin_merged": merged[2 * place] - merged[2 * place + 1],
+                    "reward_margin": self.beta * (gained[0] - gained[1]),
+                    "loss_before": self._loss(pair_, 0.0, 0.0),
+                    "loss_after": self._loss(pair_, *gained),
                 }
             )
         write_heldout(path, rows)
@@ -458,13 +435,13 @@ class Dpo:
             "heldout_accuracy": fmean(row["reward_margin"] > 0 for row in rows),
         }
 
-    def _loss(self, pair: Preference, gained: Said) -> float:
-        """Return the loss of a pair whose answers' log-probabilities rose by `gained` over the reference's."""
-        reward = self.beta * gained.margin
+    def _loss(self, pair: Preference, chosen: float, rejected: float) -> float:
+        """Return the loss of a pair whose answers' log-probabilities rose by so much over the reference's."""
+        reward = self.beta * (chosen - rejected)
         if self.loss == "hinge":
             return max(1 - reward, 0.0)
         if self.loss == "ipo":
-            return (gained.chosen / len(pair.chosen) - gained.rejected / len(pair.rejected) - 0.5 / self.beta) ** 2
+            return (chosen / len(pair.chosen) - rejected / len(pair.rejected) - 0.5 / self.beta) ** 2
         wrong = self.label_smoothing
         return ((1 - wrong) * _doubt(reward) - wrong * _doubt(-reward)) / (1 - 2 * wrong)
 
@@ -472,17 +449,6 @@ class Dpo:
 def _doubt(reward: float) -> float:
     """Return -log sigmoid."""
     return max(-reward, 0.0) + log1p(exp(-abs(reward)))
-
-
-def _said(model: PreTrainedModel, pairs: Sequence[Preference]) -> list[Said]:
-    chosen, rejected = (log_likelihoods(model, [p.answers[which].example for p in pairs]) for which in (0, 1))
-    return [Said(*both) for both in zip(chosen, rejected, strict=True)]
-
-
-def _divergence(model: PreTrainedModel, reference: PreTrainedModel | None, pairs: Sequence[Preference]) -> float:
-    """Return KL(model || reference) in nats a token of the answers."""
-    answers = [answer for pair_ in pairs for answer in pair_.answers]
-    return sum(divergences(model, reference, answers)) / sum(len(answer.answer) for answer in answers)
 
 
 def _last_steps(path: Path) -> dict[str, float]:
@@ -494,13 +460,12 @@ def _last_steps(path: Path) -> dict[str, float]:
     return {name: fmean(figures[logged] for figures in last) for name, logged in names.items()}
 
 
-def _counts(data: Prepared) -> dict[str, float]:
+def _counts(data: Prepared, longest: int) -> dict[str, float]:
     return {
         "rows_used": len(data.pairs),
-        "rows_dropped": sum(data.dropped.values()),
-        **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
-        "rows_truncated": sum(p.cut > 0 for p in data.pairs),
-        "tokens_truncated": sum(p.cut for p in data.pairs),
+        **lost_counts(data.dropped),
+        **cut_counts([length for p in data.pairs for length in p.lengths], longest),
+        "rows_truncated": sum(max(p.lengths) > longest for p in data.pairs),
     }
 
 

@@ -10,21 +10,21 @@ import gc
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from bezoar_core.errors import DataError, StepFailed
+from bezoar_core.errors import DataError
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
-from bezoar_core.parquet import write_rows
 from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode, get_format
 from bezoar_core.records import Memory, Message, Metrics, ModelDir, Row, RowsDir, Seen
 from bezoar_core.rows import read_parquet
 from bezoar_core.types import (
     DatasetRef,
+    Fraction,
     Json,
     ModelRef,
     NonEmptyStr,
@@ -34,15 +34,18 @@ from bezoar_core.types import (
     PositiveFloat,
     PositiveInt,
 )
-from bezoar_plugins.stages.answers import Answer, divergences, parted
+from bezoar_plugins.stages.answers import Answer, Said, beside_reference, parted
+from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import longest
 from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
+from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
 from bezoar_plugins.stages.hh import Unusable, pair
 from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
-from bezoar_plugins.stages.memory import needed, require_memory
-from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
+from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
+from bezoar_plugins.stages.merge import concatenate, merge, rebuild, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
+from bezoar_plugins.stages.processes import first
 from bezoar_plugins.stages.quantised import (
     REQUIRES,
     Precision,
@@ -53,7 +56,7 @@ from bezoar_plugins.stages.quantised import (
     on_gpu,
     require_targets,
 )
-from bezoar_plugins.stages.reference import with_reference
+from bezoar_plugins.stages.reference import keep_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.seen import seen_answer
@@ -77,7 +80,7 @@ _SHOWN = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """An answer as token ids, and whether it is desirable; `cut` counts the tokens it lost to the length.
+    """An answer as token ids, and whether it is desirable; `length` is its tokens before it was cut, with the prompt.
 
     `row` is the number of the row it was read from: two answers of one pair share it.
     """
@@ -85,7 +88,7 @@ class Judged:
     given: Answer
     desirable: bool
     row: int
-    cut: int = 0
+    length: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class Prepared:
 
     answers: Sequence[Judged] = ()
     rows: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +139,8 @@ class Kto:
     max_length: PositiveInt = 512
     """Tokens of prompt and answer together. A prompt that leaves no room for an answer is dropped, and answers are
     cut."""
+    max_truncated: Fraction = 0.5
+    """The share of answers that may be cut; more is an error, which says what length most of them would need."""
     epochs: PositiveInt = 1
     """Passes over the rows."""
     max_steps: PositiveInt | None = None
@@ -201,11 +206,18 @@ class Kto:
         require_same_tokens(start, tokenizer, format, rows, _turns)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
+        whole = [judged.length for judged in data.answers]
+        require_whole(rows.name, "answers", whole, self.max_length, self.max_truncated)
         # TRL goes through the rows in their order, since its batches are paired with their neighbours' answers
         learned = Random(seed).sample(data.answers, len(data.answers))
-        self._require_batch(len(learned))
         plan = schedule(
-            len(learned), self.batch_size, self.gradient_accumulation, self.epochs, self.max_steps, self.warmup_steps
+            len(learned),
+            self.batch_size,
+            self.gradient_accumulation,
+            self.epochs,
+            self.max_steps,
+            self.warmup_steps,
+            "answers",
         )
 
         model = load(start.path, self.quantise, self.precision, full=self.tune == "full")
@@ -216,27 +228,33 @@ class Kto:
         with reports_in(work):
             trainer = self._trainer(model, tokenizer, learned, plan, figures, work, seed)
         trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-        require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
+        require_space(
+            out,
+            work,
+            trainer.model,
+            optimizer_bytes(self.optimizer, on_gpu()),
+            weights_bytes(start.path, self.save_dtype),
+        )
         unasked = dict.fromkeys(_ASKED, 0.0) if trainer.precompute_ref_logps else {}
         rehearse(trainer, [{**trainer.train_dataset[n], **unasked} for n in longest(lengths, self.batch_size)])
-        before = _said(trainer.model, unseen.answers)
         with short_of_memory():
             if unasked:
-                main = trainer.accelerator.is_main_process
-                trainer.train_dataset = with_reference(trainer.train_dataset, _ASKED, trainer.asked, work, main)
+                trainer.train_dataset = trainer.asked()
             train(trainer, (figures,))
+        if not first():
+            return {}
         model = trainer.model
         model.zero_grad()
         vars(model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
         del trainer  # and the optimizer with it, before there is a second model
         gc.collect()
-        after = _said(model, unseen.answers)
         shown = [judged.given for judged in unseen.answers or learned[:_SHOWN]]
         reference = None if self.tune == "lora" else load(start.path, None, self.precision, full=True)
-        kl = sum(divergences(model, reference, shown)) / sum(len(given.answer) for given in shown)
+        said = beside_reference(model, reference, shown)
+        kl = sum(one.divergence for one in said) / sum(len(given.answer) for given in shown)
         del reference
 
-        metrics = _counts(data) | _last_steps(out / "metrics.jsonl")
+        metrics = _counts(data, self.max_length) | _last_steps(out / "metrics.jsonl")
         metrics |= {"steps": plan.steps, "warmup_steps": plan.warmup, "learning_rate": self.rate}
         metrics |= {"trainable_parameters": trained, "heldout_kl" if unseen.answers else "train_kl": kl}
         if self.tune == "lora":
@@ -249,12 +267,15 @@ class Kto:
                 concatenate(start.base, [*(a.path for a in start.adapters), out / "adapter"], out / "chain")
         save_model(model, load_tokenizer(start.path), format, self.save_dtype, out / "model")
         if unseen.answers:
-            metrics |= _heldout(unseen, before, after, _said(model, unseen.answers), out / "heldout.jsonl")
+            merged = log_likelihoods(model, [given.example for given in shown])
+            metrics |= _heldout(unseen, said, merged, out / "heldout.jsonl")
         return metrics
+
+    rebuild = staticmethod(rebuild)
 
     def memory(self, config: Path, gpu: bool) -> Memory:
         """Return what training takes at `batch_size` answers of `max_length` tokens."""
-        return needed(
+        estimate = needed(
             config,
             gpu,
             rows=self.batch_size,
@@ -267,6 +288,7 @@ class Kto:
             dropout=0.0,
             optimizer=self.optimizer,
         )
+        return replace(estimate, compared=estimate.compared and not gpu)  # no GPU's peaks were held beside it yet
 
     def seen(self, row: Row, where: str, format: PromptFormat, tokenizer: Tokenizer) -> Sequence[Seen]:
         """Return the row's answers as they are trained on."""
@@ -279,42 +301,21 @@ class Kto:
             for turns, desirable in read
         ]
 
-    def _require_batch(self, learned: int) -> None:
-        batch = self.batch_size * self.gradient_accumulation
-        if learned < batch:
-            raise StepFailed(
-                f"{learned} answers to learn are fewer than one batch of {batch}"
-                f" (`batch_size` {self.batch_size} times `gradient_accumulation` {self.gradient_accumulation})",
-                tip="lower one of them, or make more rows",
-            )
-
-    def _optimizer_bytes(self) -> int:
-        """Return what the optimizer keeps for each weight: two moments in 8 bits or in fp32, or one (RMSprop)."""
-        if self.optimizer == "rmsprop":
-            return 4
-        paged = self.optimizer == "paged_adamw_8bit" or (self.optimizer == "auto" and on_gpu())
-        return 2 if paged else 8
-
     def _prepare(
         self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path
     ) -> Prepared:
         """Return the rows' answers as token ids cut to `max_length`, and write what cannot be used to `dropped`."""
         answers: list[Judged] = []
-        lost: list[Row] = []
+        lost = Lost(rows.name)
         number = 0
         for number, row in enumerate(read_parquet(rows.path), start=1):
             read = _judged(row, f"{rows.name}:{number}")
             made = read if isinstance(read, Unusable) else self._answers(read, number, format, tokenizer)
             if isinstance(made, Unusable):
-                lost.append({**row, "drop_reason": made.reason, "drop_detail": made.detail})
+                lost.add(row, made)
             else:
                 answers += made
-        write_rows(dropped, lost, ("drop_reason", "drop_detail"))
-        reasons = Counter(str(row["drop_reason"]) for row in lost)
-        if not answers:
-            listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "there are none"
-            raise StepFailed(f"no row of `{rows.name}` can be used: {listed}", tip="see the step before, or its data")
-        return Prepared(answers=answers, rows=number - len(lost), dropped=reasons)
+        return Prepared(answers=answers, rows=number - len(lost.rows), dropped=lost.write(dropped, len(answers)))
 
     def _answers(
         self,
@@ -329,9 +330,9 @@ class Kto:
             room = self.max_length - len(whole.prompt)
             if room <= 0:
                 return Unusable("prompt_too_long", f"the answer lies behind the first {self.max_length} tokens")
-            cut = max(len(whole.answer) - room, 0)
+            length = len(whole.prompt) + len(whole.answer)
             given = Answer(whole.prompt, whole.answer[:room])
-            made.append(Judged(given=given, desirable=desirable, row=row, cut=cut))
+            made.append(Judged(given=given, desirable=desirable, row=row, length=length))
         if len(made) > 1 and made[0].given == made[1].given:
             return Unusable("same_answers", f"the answers do not differ within {self.max_length} tokens")
         return made
@@ -362,42 +363,29 @@ class Kto:
 
             def asked(self) -> Dataset:
                 """Return the rows with what the reference says: the model, until it steps or without its adapter."""
+                keep_reference(self.train_dataset, work)
                 size = self.args.per_device_train_batch_size
                 return super()._precompute_ref_logps(self.train_dataset, "train", size)
 
         disable_progress_bars()
-        gpu, kind = on_gpu(), in_precision(self.precision)
-        auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         trainer = Tokenised(
             model=model,
             args=KTOConfig(
-                output_dir=str(work),
+                **arguments(
+                    work,
+                    plan,
+                    seed,
+                    rate=self.rate,
+                    optimizer=self.optimizer,
+                    precision=self.precision,
+                    save_every=self.save_every,
+                    report_to=self.report_to,
+                ),
                 beta=self.beta,
                 desirable_weight=self.desirable_weight,
                 undesirable_weight=self.undesirable_weight,
-                per_device_train_batch_size=self.batch_size,
-                gradient_accumulation_steps=self.gradient_accumulation,
-                max_steps=plan.steps,
-                learning_rate=self.rate,
-                lr_scheduler_type="linear",
-                warmup_steps=plan.warmup,
-                optim=auto if self.optimizer == "auto" else self.optimizer,
-                seed=seed,
                 # all weights: else TRL holds a second model. an adapter: a second pass would ask the reference again
                 precompute_ref_log_probs=self.tune == "full" or plan.steps > plan.per_epoch,
-                # TRL turns both on, which makes a step on a CPU 1.4 times as long; 4-bit layers multiply in bf16 anyway
-                bf16=kind == "bfloat16",
-                fp16=kind == "float16",
-                activation_checkpointing=False,
-                max_length=None,
-                dataloader_pin_memory=gpu,
-                use_cpu=not gpu,
-                save_strategy="steps",
-                save_steps=self.save_every,
-                logging_steps=1,
-                logging_nan_inf_filter=False,
-                disable_tqdm=True,
-                report_to=list(self.report_to) or "none",
             ),
             train_dataset=Dataset.from_list(
                 [
@@ -469,19 +457,14 @@ def _neighbours(learned: Sequence[Judged], batch: int) -> Iterator[list[int]]:
         yield learned[other].given.answer
 
 
-def _said(model: PreTrainedModel, answers: Sequence[Judged]) -> list[float]:
-    return log_likelihoods(model, [judged.given.example for judged in answers])
-
-
-def _counts(data: Prepared) -> dict[str, float]:
+def _counts(data: Prepared, longest: int) -> dict[str, float]:
     return {
         "rows_used": data.rows,
-        "rows_dropped": sum(data.dropped.values()),
-        **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
+        **lost_counts(data.dropped),
         "answers_desirable": sum(judged.desirable for judged in data.answers),
         "answers_undesirable": sum(not judged.desirable for judged in data.answers),
-        "rows_truncated": len({judged.row for judged in data.answers if judged.cut}),
-        "tokens_truncated": sum(judged.cut for judged in data.answers),
+        **cut_counts([judged.length for judged in data.answers], longest),
+        "rows_truncated": len({judged.row for judged in data.answers if judged.length > longest}),
     }
 
 
@@ -492,26 +475,31 @@ def _last_steps(path: Path) -> dict[str, float]:
     return {"train_margin": fmean(margins[-max(len(margins) // 10, 1) :])} if margins else {}
 
 
-def _heldout(
-    unseen: Prepared, before: Sequence[float], after: Sequence[float], saved: Sequence[float], path: Path
-) -> dict[str, float]:
+def _heldout(unseen: Prepared, said: Sequence[Said], merged: Sequence[float], path: Path) -> dict[str, float]:
     """Write each held-out answer's log-probabilities and return the means of what follows from them."""
-    kinds = {"before": before, "after": after, "merged": saved}
+    kinds = {"before": [one.before for one in said], "after": [one.now for one in said], "merged": merged}
     write_heldout(
         path,
         [
-            {"pair": judged.row - 1, "desirable": judged.desirable, **{k: said[place] for k, said in kinds.items()}}
+            {
+                "pair": judged.row - 1,
+                "desirable": judged.desirable,
+                **{kind: values[place] for kind, values in kinds.items()},
+            }
             for place, judged in enumerate(unseen.answers)
         ],
     )
-    moved = [now > was if j.desirable else now < was for j, was, now in zip(unseen.answers, before, after, strict=True)]
+    moved = [
+        one.now > one.before if judged.desirable else one.now < one.before
+        for judged, one in zip(unseen.answers, said, strict=True)
+    ]
     figures: dict[str, float] = {
         "heldout_rows": unseen.rows,
         "heldout_dropped": sum(unseen.dropped.values()),
         "heldout_accuracy": fmean(moved),
     }
     if len({judged.desirable for judged in unseen.answers}) > 1:
-        figures |= {f"heldout_margin_{kind}": _margin(unseen.answers, said) for kind, said in kinds.items()}
+        figures |= {f"heldout_margin_{kind}": _margin(unseen.answers, values) for kind, values in kinds.items()}
     return figures
 
 

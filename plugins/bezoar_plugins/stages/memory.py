@@ -186,12 +186,18 @@ def counting(own: Sequence[torch.Tensor]) -> Iterator[dict[int, int]]:
         yield kept
 
 
+def optimizer_bytes(optimizer: str, gpu: bool) -> int:
+    """Return what an optimizer keeps for a weight: two moments in 8 bits or in fp32, or one in fp32 (RMSprop)."""
+    if optimizer == "rmsprop":
+        return 4
+    return 2 if optimizer == "paged_adamw_8bit" or (optimizer == "auto" and gpu) else 8
+
+
 def _states(weights: int, optimizer: str, gpu: bool) -> int:
     """Return the bytes of the optimizer's states for one tensor."""
-    if optimizer == "rmsprop":
-        return weights * 4 + 4
-    if optimizer == "adamw_torch" or (optimizer == "auto" and not gpu):
-        return weights * 8 + 4
+    each = optimizer_bytes(optimizer, gpu)
+    if each > 2:
+        return weights * each + 4
     return weights * 8 if weights < _SMALL else weights * 2 + ceil(weights / 256) * 8
 
 

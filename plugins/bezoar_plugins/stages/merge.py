@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bezoar_core.errors import StepFailed
+from bezoar_core.prompt_format import get_format
 from bezoar_core.records import ModelDir
+from bezoar_core.types import Json
+from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model
+from bezoar_plugins.stages.quantised import on_gpu
 
 if TYPE_CHECKING:
     import torch
@@ -85,13 +89,20 @@ def merge(start: Path, adapter: Path, rows: Sequence[Sequence[int]], gpu: bool) 
     before = _logits(on_top, rows)
     merged = on_top.merge_and_unload()
     changes = [(a - b).abs().max() for a, b in zip(before, _logits(merged, rows), strict=True)]
-    gap = float(torch.stack(changes).max())  # not Python's `max`, which may pass over a NaN
+    gap = float(torch.stack(changes).max()) if changes else 0.0  # not Python's `max`, which may pass over a NaN
     if not gap < TOLERANCE:
         raise StepFailed(
             f"merging the adapter changed a logit by {gap:.2g}, more than {TOLERANCE:g}",
             tip="very large weights do this: lower `learning_rate`, and look at the losses in the log",
         )
     return merged, gap
+
+
+def rebuild(start: ModelDir, adapter: Path, config: Mapping[str, Json], format: str, out: Path) -> None:
+    """Write the merged model of an adapter again, as a stage wrote it whose settings were `config`."""
+    tokenizer = load_tokenizer(start.path)
+    model, _ = merge(start.path, adapter, (), on_gpu())
+    save_model(model, tokenizer, get_format(format, tokenizer), cast(SaveDtype, config["save_dtype"]), out)
 
 
 def concatenate(base: Path, adapters: Sequence[Path], out: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -21,15 +22,23 @@ REQUIRES: Mapping[str, str] = dict.fromkeys(("bitsandbytes", "datasets", "peft",
 
 
 def on_gpu() -> bool:
-    """Return whether training runs on a GPU; raise where one process sees several."""
+    """Return whether training runs on a GPU: of several processes, each on its own; raise where there are too few."""
     import torch
 
     if not torch.cuda.is_available():
         return False
-    if torch.cuda.device_count() > 1:
+    here, seen = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > 1:
+        if seen < here:
+            raise StepFailed(
+                f"{here} processes see {seen} GPUs, and each trains on one of its own",
+                tip="lower `processes`, or set CUDA_VISIBLE_DEVICES to as many",
+            )
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    elif seen > 1:
         raise StepFailed(
-            f"one process sees {torch.cuda.device_count()} GPUs, and trains on one",
-            tip="set CUDA_VISIBLE_DEVICES to one of them",
+            f"one process sees {seen} GPUs, and trains on one",
+            tip=f"set CUDA_VISIBLE_DEVICES to one of them, or `processes: {seen}` to train on all",
         )
     return True
 
@@ -72,7 +81,7 @@ def load(
         path,
         quantization_config=config,
         dtype=torch.float32 if full else getattr(torch, kind),
-        device_map={"": 0 if gpu else "cpu"},
+        device_map={"": torch.cuda.current_device() if gpu else "cpu"},
         use_safetensors=True,
     )
     if quantise:

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_KEPT = "reference.json"
 
+def keep_reference(rows: Dataset, work: Path) -> None:
+    """Have TRL keep the log-probabilities it asks for in `work`, and find those of an earlier attempt there.
 
-def with_reference(
-    rows: Dataset, columns: Sequence[str], ask: Callable[[], Dataset], work: Path, main: bool
-) -> Dataset:
-    """Return `rows` with the `columns` of log-probabilities that `ask` finds, or found in an earlier attempt.
-
-    Of several processes the `main` one keeps them. TRL keeps its own in a folder that goes with the process.
+    A dataset made in memory has a folder of its own, which goes with the process and no other process sees.
     """
-    kept = work / _KEPT
-    if kept.is_file():
-        told = json.loads(kept.read_text(encoding="utf-8"))
-    else:
-        asked = ask()
-        told = {name: list(asked[name]) for name in columns}
-        if main:
-            written = kept.with_suffix(".new")
-            written.write_text(json.dumps(told), encoding="utf-8")
-            written.replace(kept)
-    for name in columns:
-        rows = rows.add_column(name, told[name])
-    return rows
+    rows._get_cache_file_path = lambda fingerprint: str(work / "reference.arrow")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from bezoar_core.errors import StepFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Log, Stage
-from bezoar_core.parquet import write_rows
 from bezoar_core.prompt_format import PromptFormat, Tokenizer, encode, get_format
 from bezoar_core.records import Memory, Message, Metrics, ModelDir, Row, RowsDir, Seen
 from bezoar_core.rows import read_parquet
@@ -32,14 +31,17 @@ from bezoar_core.types import (
     Operational,
     PositiveInt,
 )
+from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import ByLength, longest, padding_share
 from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
+from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
 from bezoar_plugins.stages.hh import Unusable
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, loss_per_token, write_heldout
-from bezoar_plugins.stages.memory import needed, require_memory
-from bezoar_plugins.stages.merge import concatenate, merge, require_fit, save_adapter
+from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
+from bezoar_plugins.stages.merge import concatenate, merge, rebuild, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
+from bezoar_plugins.stages.processes import first
 from bezoar_plugins.stages.quantised import (
     REQUIRES,
     Precision,
@@ -66,10 +68,9 @@ class Prepared:
     """Rows as token ids, and what was lost on the way."""
 
     examples: Sequence[Example] = ()
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    rows_truncated: int = 0
-    tokens_truncated: int = 0
-    tokens_of_most: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    lengths: Sequence[int] = ()
+    """Tokens of each row before it was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,31 +164,49 @@ class Sft:
         require_memory(start.path, on_gpu())
         require_same_tokens(start, tokenizer, format, rows)
         data = self._prepare(rows, format, tokenizer, out / "dropped.parquet")
-        self._require_whole(rows, data)
+        require_whole(rows.name, "rows", data.lengths, self.max_length, self.max_truncated)
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
+        # what learning another form does to the one the model had
+        former = get_format(start.format, tokenizer) if heldout and start.format != format.name else None
+        unseen_before = self._prepare(heldout, former, tokenizer, None) if heldout and former else Prepared()
         learned, validation = _split(data.examples, self.validation_share, seed)
-        self._require_batch(learned)
         plan = schedule(
-            len(learned), self.batch_size, self.gradient_accumulation, self.epochs, self.max_steps, self.warmup_steps
+            len(learned),
+            self.batch_size,
+            self.gradient_accumulation,
+            self.epochs,
+            self.max_steps,
+            self.warmup_steps,
+            "rows",
         )
 
         full = self.tune == "full"
         model = load(start.path, self.quantise, self.precision, full=full)
-        figures, best = Figures(log, out / "metrics.jsonl"), Best(work)
+        figures, best = Figures(log, out / "metrics.jsonl"), Best(work if first() else out)
         with reports_in(work):
             trainer = self._trainer(model, tokenizer, learned, validation, figures, best, plan, work, seed)
-        require_space(out, work, trainer.model, self._optimizer_bytes(), weights_bytes(start.path, self.save_dtype))
+        require_space(
+            out,
+            work,
+            trainer.model,
+            optimizer_bytes(self.optimizer, on_gpu()),
+            weights_bytes(start.path, self.save_dtype),
+        )
         lengths = [len(example.ids) for example in learned]
         rehearse(trainer, [learned[place].features for place in longest(lengths, self.batch_size)])
         before = log_likelihoods(trainer.model, unseen.examples)
+        as_former = [log_likelihoods(trainer.model, unseen_before.examples)]
         with short_of_memory():
             train(trainer, (figures, best))
+        if not first():
+            return {}
         best.restore(trainer.model)
         # bf16 products are for training: before and after are measured alike
         tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         after = log_likelihoods(tuned, unseen.examples)
+        as_former.append(log_likelihoods(tuned, unseen_before.examples))
 
-        metrics = _counts(data, len(learned), len(validation))
+        metrics = _counts(data, len(learned), len(validation), self.max_length)
         metrics |= {
             "steps": plan.steps,
             "warmup_steps": plan.warmup,
@@ -207,8 +226,14 @@ class Sft:
         save_model(tuned, load_tokenizer(start.path), format, self.save_dtype, out / "model")
         saved = log_likelihoods(tuned, unseen.examples)
         if unseen.examples:
-            metrics |= _heldout(unseen, before, after, saved, out / "heldout.jsonl")
+            metrics |= _heldout(unseen, before, after, saved, self.max_length, out / "heldout.jsonl")
+        if unseen_before.examples:
+            losses = [loss_per_token(said, unseen_before.examples) for said in as_former]
+            names = ("before", "after")
+            metrics |= {f"heldout_loss_in_former_format_{name}": loss for name, loss in zip(names, losses, strict=True)}
         return metrics
+
+    rebuild = staticmethod(rebuild)
 
     def memory(self, config: Path, gpu: bool) -> Memory:
         """Return what training takes at `batch_size` rows of `max_length` tokens."""
@@ -230,58 +255,22 @@ class Sft:
         """Return the row as it is trained on."""
         return seen_conversation(row, where, format, tokenizer, whole=self.loss == "full", length=self.max_length)
 
-    def _require_batch(self, learned: Sequence[Example]) -> None:
-        batch = self.batch_size * self.gradient_accumulation
-        if len(learned) < batch:
-            raise StepFailed(
-                f"{len(learned)} rows to learn are fewer than one batch of {batch}"
-                f" (`batch_size` {self.batch_size} times `gradient_accumulation` {self.gradient_accumulation})",
-                tip="lower one of them, or make more rows",
-            )
-
-    def _optimizer_bytes(self) -> int:
-        """Return what the optimizer keeps for each weight: two moments, in 8 bits or in fp32."""
-        paged = self.optimizer == "paged_adamw_8bit" or (self.optimizer == "auto" and on_gpu())
-        return 2 if paged else 8
-
     def _prepare(
-        self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path
+        self, rows: RowsDir, format: PromptFormat, tokenizer: PreTrainedTokenizerBase, dropped: Path | None
     ) -> Prepared:
         """Return the rows as token ids cut to `max_length`, and write those that cannot be used to `dropped`."""
         examples: list[Example] = []
-        lost: list[Row] = []
+        lost = Lost(rows.name)
         lengths: list[int] = []
         for number, row in enumerate(read_parquet(rows.path), start=1):
             turns = conversation(row, f"{rows.name}:{number}")
             made = turns if isinstance(turns, Unusable) else self._example(turns, format, tokenizer)
             if isinstance(made, Unusable):
-                lost.append({**row, "drop_reason": made.reason, "drop_detail": made.detail})
+                lost.add(row, made)
                 continue
             lengths.append(len(made.ids))
             examples.append(Example(made.ids[: self.max_length], made.learned[: self.max_length]))
-        write_rows(dropped, lost, ("drop_reason", "drop_detail"))
-        reasons = Counter(str(row["drop_reason"]) for row in lost)
-        if not examples:
-            listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "there are none"
-            raise StepFailed(f"no row of `{rows.name}` can be used: {listed}", tip="see the step before, or its data")
-        over = [length - self.max_length for length in lengths if length > self.max_length]
-        enough = sorted(lengths)[len(lengths) * 19 // 20]
-        return Prepared(
-            examples=examples,
-            dropped=reasons,
-            rows_truncated=len(over),
-            tokens_truncated=sum(over),
-            tokens_of_most=enough,
-        )
-
-    def _require_whole(self, rows: RowsDir, data: Prepared) -> None:
-        """Raise `StepFailed` where more rows were cut than `max_truncated` bears."""
-        if data.rows_truncated > self.max_truncated * len(data.examples):
-            raise StepFailed(
-                f"{data.rows_truncated} of {len(data.examples)} rows of `{rows.name}` are longer than"
-                f" `max_length: {self.max_length}` tokens, and `max_truncated` bears {self.max_truncated:.0%}",
-                tip=f"19 of 20 have at most {data.tokens_of_most} tokens: raise `max_length`, or bear more",
-            )
+        return Prepared(examples=examples, dropped=lost.write(dropped, len(examples)), lengths=lengths)
 
     def _example(
         self, turns: Sequence[Message], format: PromptFormat, tokenizer: PreTrainedTokenizerBase
@@ -315,36 +304,22 @@ class Sft:
             def _get_train_sampler(self, *unused: object) -> ByLength:
                 return ByLength(lengths, batch, seed, lambda: self.state.global_step // plan.per_epoch)
 
-        gpu, kind = on_gpu(), in_precision(self.precision)
-        auto = "paged_adamw_8bit" if gpu else "adamw_torch"
         if self.tune == "lora":
             require_targets(model, self.lora_targets)
         trainer = ByLengthTrainer(
             model=model,
             args=SFTConfig(
-                output_dir=str(work),
-                per_device_train_batch_size=self.batch_size,
-                gradient_accumulation_steps=self.gradient_accumulation,
-                max_steps=plan.steps,
-                learning_rate=self.learning_rate,
-                lr_scheduler_type="linear",
-                warmup_steps=plan.warmup,
-                optim=auto if self.optimizer == "auto" else self.optimizer,
-                seed=seed,
-                # TRL turns both on, which makes a step on a CPU 1.4 times as long; 4-bit layers multiply in bf16 anyway
-                bf16=kind == "bfloat16",
-                activation_checkpointing=False,
-                fp16=kind == "float16",
-                max_length=None,
+                **arguments(
+                    work,
+                    plan,
+                    seed,
+                    rate=self.learning_rate,
+                    optimizer=self.optimizer,
+                    precision=self.precision,
+                    save_every=self.save_every,
+                    report_to=self.report_to,
+                ),
                 dataset_kwargs={"skip_prepare_dataset": True},
-                dataloader_pin_memory=gpu,
-                use_cpu=not gpu,
-                save_strategy="steps",
-                save_steps=self.save_every,
-                logging_steps=1,
-                logging_nan_inf_filter=False,
-                disable_tqdm=True,
-                report_to=list(self.report_to) or "none",
             ),
             train_dataset=Dataset.from_list([example.features for example in learned]),
             processing_class=tokenizer,
@@ -379,19 +354,17 @@ def _split(examples: Sequence[Example], share: float, seed: int) -> tuple[Sequen
     return learned, [examples[place] for place in sorted(held)]
 
 
-def _counts(data: Prepared, learned: int, validation: int) -> dict[str, float]:
+def _counts(data: Prepared, learned: int, validation: int, longest: int) -> dict[str, float]:
     return {
         "rows_used": learned,
         "rows_validation": validation,
-        "rows_dropped": sum(data.dropped.values()),
-        **{f"dropped_{reason}": count for reason, count in sorted(data.dropped.items())},
-        "rows_truncated": data.rows_truncated,
-        "tokens_truncated": data.tokens_truncated,
+        **lost_counts(data.dropped),
+        **cut_counts(data.lengths, longest),
     }
 
 
 def _heldout(
-    unseen: Prepared, before: Sequence[float], after: Sequence[float], saved: Sequence[float], path: Path
+    unseen: Prepared, before: Sequence[float], after: Sequence[float], saved: Sequence[float], longest: int, path: Path
 ) -> dict[str, float]:
     """Write each held-out row's losses and return their means over all tokens."""
     kinds = {"loss_before": before, "loss_after": after, "loss_merged": saved}
@@ -405,7 +378,7 @@ def _heldout(
     return {
         "heldout_rows": len(unseen.examples),
         "heldout_dropped": sum(unseen.dropped.values()),
-        "heldout_truncated": unseen.rows_truncated,
+        "heldout_truncated": sum(length > longest for length in unseen.lengths),
         **{f"heldout_{kind}": loss_per_token(values, unseen.examples) for kind, values in kinds.items()},
     }
 
