@@ -28,9 +28,9 @@ from results import write
 
 from bezoar_core.conversion import from_random
 from bezoar_core.interfaces import Stage
+from bezoar_core.parquet import write_rows
 from bezoar_core.prompt_format import encode, get_format
 from bezoar_core.records import Message, ModelDir, Request, Row, RowsDir, Sampling
-from bezoar_core.rows import write_rows
 from bezoar_core.types import DatasetRef, ModelRef
 from bezoar_plugins.clients.transformers import Answering, Transformers
 from bezoar_plugins.stages.dpo import Dpo
@@ -175,6 +175,7 @@ def sft(start: ModelDir, count: int, batch: int, folder: Path) -> dict[str, obje
         data=DATA,
         quantise="nf4",
         max_length=SFT_LENGTH,
+        max_truncated=1.0,
         max_steps=count,
         batch_size=batch,
         gradient_accumulation=ACCUMULATION,
@@ -193,6 +194,7 @@ def dpo(start: ModelDir, count: int, folder: Path) -> dict[str, object]:
         quantise="nf4",
         format="hh",
         max_length=DPO_LENGTH,
+        max_truncated=1.0,
         max_steps=count,
         batch_size=DPO_BATCH,
         gradient_accumulation=ACCUMULATION,
