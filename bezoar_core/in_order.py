@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import islice
-from math import ceil
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, TypeVar
 
 from bezoar_core.errors import RequestFailed
@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 AHEAD = 1024
 START = 64
+LEAST = 0.01
+"""Results that a task brings at least, as far as plans go."""
 
 
 async def in_order(
@@ -61,13 +63,19 @@ async def in_order(
 
 
 class _Needed:
-    """How many tasks are worth having under way, from how much the finished ones brought."""
+    """How many tasks are worth having under way, from how much the finished ones brought.
+
+    A task begun in vain is paid for, and one begun late costs a moment. So what is under way is taken to bring a
+    standard deviation more than it will on the whole, and a task a standard error more than the finished ones did.
+    """
 
     def __init__(self, want: Callable[[], int] | None, ahead: int) -> None:
         self._want = want
         self._ahead = ahead
         self._first = want() if want else 0
+        self._left = self._first
         self._done = 0
+        self._squares = 0.0
 
     def count(self) -> None:
         """Count a finished task."""
@@ -82,6 +90,14 @@ class _Needed:
         if self._want is None:
             return self._ahead
         left = self._want()
-        brought = (self._first - left + 1) / (self._done + 1)  # by a task; one, as long as nothing is known
+        self._squares += (self._left - left) ** 2
+        self._left = left
+        known = self._done + 1
+        brought = (
+            self._first - left + 1
+        ) / known  # by a task; one, as long as nothing is known, and that give or take one
+        spread = sqrt(max((self._squares + 2) / known - brought**2, 0.0))
+        sure = left - spread * sqrt(max(left, 0) / max(brought, LEAST))
+        tasks = ceil(max(sure, min(left, 1)) / max(brought + spread / sqrt(known), LEAST))
         started = max(START, 2 * self._done)  # few at first: a task may bring twenty
-        return max(0, min(self._ahead, started, ceil(left / max(brought, 0.01))))
+        return max(0, min(self._ahead, started, tasks))

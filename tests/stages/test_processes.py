@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from accelerate.utils import DistributedType
 from stage_runs import instructions, preferences
 
+from bezoar_core.errors import StepFailed
 from bezoar_core.testing import BezoarProject
+from bezoar_plugins.stages.processes import require_replicas
 
 STAGES = {
     "sft": "{use: sft, data: texts, heldout: unseen-texts, quantise: nf4, lora_dropout: 0.0, validate_every: 3,",
@@ -145,6 +150,45 @@ def test_two_processes_that_are_killed_go_on_from_their_checkpoint(tmp_path: Pat
     logs = "".join(path.read_text(encoding="utf-8") for path in made.root.glob(".bezoar/runs/*/logs/two.log"))
     assert "resuming from checkpoint-" in logs
     require_same_curve(made.root, "one", "two")
+
+
+ACCELERATE = """
+compute_environment: LOCAL_MACHINE
+distributed_type: {kind}
+num_processes: 2
+num_machines: 1
+machine_rank: 0
+mixed_precision: 'no'
+main_process_port: 0
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_accelerate_s_launcher_starts_them_by_its_file_or_is_found_out(tmp_path: Path) -> None:
+    """On a CPU it starts several for `MULTI_GPU` alone; told `MULTI_CPU` it silently starts one."""
+    with_file = "processes: 2, accelerate_config: accelerate.yaml"
+    made = project(
+        tmp_path / "project", {"one": step("sft", 1), "two": step("sft", 2).replace("processes: 2", with_file)}
+    )
+    made.write("accelerate.yaml", ACCELERATE.format(kind="MULTI_CPU"))
+    ended = made.bezoar("run")
+    assert ended.status == 1
+    assert "the launcher started 1 processes, and `processes` is 2" in ended.err
+    assert "Traceback" not in ended.err
+    made.write("accelerate.yaml", ACCELERATE.format(kind="MULTI_GPU"))
+    ended = made.bezoar("run")
+    assert ended.status == 0, ended.err
+    require_same_curve(made.root, "one", "two")
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_a_sharded_model_is_refused_before_it_is_trained(kind: str) -> None:
+    trainer: Any = SimpleNamespace(accelerator=SimpleNamespace(distributed_type=DistributedType(kind)))
+    with pytest.raises(
+        StepFailed, match=rf"shards the model over the processes \({kind}\), which is not supported yet"
+    ):
+        require_replicas(trainer)
 
 
 @pytest.mark.timeout(300)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bezoar_core.errors import StepFailed
+from bezoar_plugins.stages.processes import require_replicas
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -16,6 +17,7 @@ def rehearse(trainer: Trainer, longest: Sequence[Mapping[str, object]]) -> None:
     """Take TRL's training step on the rows of the longest batch and leave no trace: no gradient, figure or draw."""
     import torch
 
+    require_replicas(trainer)
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # the loop sets it anew
     with torch.random.fork_rng(), short_of_memory(), trainer.accelerator.autocast():
         inputs = trainer.data_collator(list(longest))
