@@ -133,6 +133,7 @@ release: {namespace: me, version: 1.0.0, licence: apache-2.0, models: {Last: thi
 """
 
 
+@pytest.mark.slow
 def test_merged_weights_between_stages_go_and_come_back_to_the_byte(bezoar_project: BezoarProject) -> None:
     bezoar_project.write("registry.yaml", MODELS)
     bezoar_project.rows("rows.jsonl", [{"instruction": f"Ask {n}.", "response": f"Answer {n}."} for n in range(8)])
