@@ -30,9 +30,7 @@ class ShowPlan:
     @staticmethod
     def run(options: Namespace) -> int:
         """Print the plan as a table."""
-        from rich.table import Table
-
-        from bezoar_core.console import PipedConsole
+        from bezoar_core.console import PipedConsole, table
         from bezoar_core.estimates import estimate
         from bezoar_core.preparing import refuse_findings
 
@@ -40,14 +38,13 @@ class ShowPlan:
         plan = project.plan()
         lines = refuse_findings(project, plan)
         states = plan.states()
-        table = Table(box=None, pad_edge=False)
-        for column in ("step", "plugin", "state", "why", "requests", "tokens", "usd"):
-            table.add_column(column, overflow="fold")
+        rows = []
         for name, state in states.items():
             cost = estimate(plan, state)
-            table.add_row(name, state.node.step.use, state.status, state.why, cost.requests, cost.tokens, cost.usd)
+            rows.append((name, state.node.step.use, state.status, state.why, cost.requests, cost.tokens, cost.usd))
         console = PipedConsole(soft_wrap=False)
-        console.print(table)
+        columns = ("step", "plugin", "state", "why", "requests", "tokens", "usd")
+        console.print(table(columns, rows, console.width, fold="why"))
         waiting = sum(s.status != "cached" for s in states.values())
         console.print(f"{len(states)} nodes, {waiting} to make", highlight=False)
         for line in lines:
@@ -57,28 +54,26 @@ class ShowPlan:
 
 def _print_memory(console: Console, plan: Plan, states: Mapping[str, State]) -> int:
     """Print what each stage to train takes of memory, by part; return 1 where one does not fit with its weights."""
-    from rich.table import Table
-
+    from bezoar_core.console import table
     from bezoar_core.memory import in_words, memory_of, shortage
     from bezoar_core.provenance import free_memory, gpu_usable
 
     found = {name: memory for name, state in states.items() if (memory := memory_of(plan, state))}
     if not found:
         return 0
-    table = Table(box=None, pad_edge=False)
     parts = ("weights", "gradients", "optimizer", "activations", "working", "merging", "total")
-    for column in ("memory on the GPU" if gpu_usable() else "memory on the CPU", *parts, ""):
-        table.add_column(column, overflow="fold")
-    said = []
+    rows, said = [], []
     for name, memory in found.items():
         if isinstance(memory, str):
-            table.add_row(name, *[""] * len(parts), memory)
+            rows.append((name, *[""] * len(parts), memory))
             continue
         sizes = [in_words(getattr(memory, part)) for part in parts]
-        table.add_row(name, *sizes, "" if memory.compared else "unvalidated")
+        rows.append((name, *sizes, "" if memory.compared else "unvalidated"))
         said.append(shortage(name, memory, free_memory(gpu_usable())))
     console.print()
-    console.print(table)
+    console.print(
+        table(("memory on the GPU" if gpu_usable() else "memory on the CPU", *parts, ""), rows, console.width)
+    )
     for severity, message in filter(None, said):
         console.print(f"{severity}: {message}", markup=False, highlight=False, soft_wrap=True)
     return int(any(one and one[0] == "error" for one in said))

@@ -27,22 +27,24 @@ class Status:
     def run(options: Namespace) -> int:
         """Print a line a node and the last run."""
         import orjson
-        from rich.table import Table
 
-        from bezoar_core.console import PipedConsole
+        from bezoar_core.console import PipedConsole, table
         from bezoar_core.funnel import ends, funnel, in_short, in_words
 
         project = registry_options.project(options)
-        table = Table(box=None, pad_edge=False)
-        for column in ("step", "state", "why", "rows"):
-            table.add_column(column, overflow="fold")
         states = project.plan().states()
         manifests = {name: state.artifact.manifest for name, state in states.items() if state.artifact}
-        for name, state in states.items():
-            rows = in_words(manifests[name]) if name in manifests else ""
-            table.add_row(name, "made" if state.status == "cached" else state.status, state.why, rows)
+        lines = [
+            (
+                name,
+                "made" if state.status == "cached" else state.status,
+                state.why,
+                in_words(manifests[name]) if name in manifests else "",
+            )
+            for name, state in states.items()
+        ]
         console = PipedConsole()
-        console.print(table)
+        console.print(table(("step", "state", "why", "rows"), lines, console.width, fold="why"))
         chains = [funnel(project.registry, manifests, end) for end in ends(project.registry)]
         if any(chains):
             console.print("\nrows in > out, from the seeds on")
