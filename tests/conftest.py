@@ -45,3 +45,12 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type] # whatever socket takes
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Count what needs a GPU as skipped where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs CUDA")
