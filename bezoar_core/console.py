@@ -21,13 +21,28 @@ class PipedConsole(Console):
         os.close(nowhere)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, *, fold: str = "") -> Table:
-    """Return a table for `width` characters: where they are too few, the column `fold` is folded, and ranges broken."""
-    made, lines = Table(box=None, pad_edge=False), list(rows)
-    wanted = [max(map(len, texts)) for texts in zip(columns, *lines, strict=True)]
-    narrow = sum(wanted) + 2 * len(columns) > width
+_FOLDED = 8
+"""Characters a line that a folded column is left at least."""
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, *, fold: str) -> Table:
+    """Return a table for `width` characters: where they are too few, the column `fold` is folded, and ranges broken.
+
+    Where even that is too wide, every column is folded: nothing is cut off.
+    """
+    lines = [columns, *rows]
+    if _least(lines) + 2 * len(columns) > width:
+        lines = [[text.replace(" to ", " to\n") for text in line] for line in lines]
+    others = [[text for text, column in zip(line, columns, strict=True) if column != fold] for line in lines]
+    whole = _least(others) + _FOLDED + 2 * len(columns) <= width
+    made = Table(box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold", no_wrap=column != fold)
-    for line in lines:
-        made.add_row(*(Text(text.replace(" to ", " to\n") if narrow else text) for text in line))
+        made.add_column(column, overflow="fold", no_wrap=whole and column != fold)
+    for line in lines[1:]:
+        made.add_row(*map(Text, line))
     return made
+
+
+def _least(lines: Iterable[Sequence[str]]) -> int:
+    """Return how wide the columns are together, where no line is broken."""
+    return sum(max(len(part) for text in texts for part in text.split("\n")) for texts in zip(*lines, strict=True))

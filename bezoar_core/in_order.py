@@ -92,10 +92,8 @@ class _Needed:
         left = self._want()
         self._squares += (self._left - left) ** 2
         self._left = left
-        known = self._done + 1
-        brought = (
-            self._first - left + 1
-        ) / known  # by a task; one, as long as nothing is known, and that give or take one
+        known = self._done + 1  # and a task that brought one, give or take one, as long as nothing is known
+        brought = (self._first - left + 1) / known
         spread = sqrt(max((self._squares + 2) / known - brought**2, 0.0))
         sure = left - spread * sqrt(max(left, 0) / max(brought, LEAST))
         tasks = ceil(max(sure, min(left, 1)) / max(brought + spread / sqrt(known), LEAST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,11 +35,10 @@ def rebuild(base: Path, chain: Sequence[Mapping[str, str]], plugins: Plugins) ->
     out is not what was there, as on other hardware.
     """
     artifacts = [Path(link["path"]).parent for link in chain]
-    gone = [number for number, artifact in enumerate(artifacts) if any(_gone(artifact))]
-    if not gone or gone[-1] != len(artifacts) - 1:
-        return
-    first = next(number for number in range(len(artifacts)) if all(n in gone for n in range(number, len(artifacts))))
-    for number in range(first, len(artifacts)):
+    there = len(artifacts)
+    while there and any(_gone(artifacts[there - 1])):
+        there -= 1
+    for number in range(there, len(artifacts)):
         before = tuple(Adapter(step=link["step"], path=Path(link["path"])) for link in chain[:number])
         path = artifacts[number - 1] / "model" if number else base
         _merge(artifacts[number], path, base, before, plugins)
@@ -56,8 +56,7 @@ def _merge(artifact: Path, path: Path, base: Path, before: tuple[Adapter, ...], 
         return
     print(f"merging the weights of `{manifest.step}` again")
     start = ModelDir(name=manifest.step, path=path, format="", content="", base=base, adapters=before)
-    made = artifact.with_name(f"{artifact.name}.again{PARTIAL}")
-    shutil.rmtree(made, ignore_errors=True)
+    made = artifact.with_name(f"{artifact.name}.{os.getpid()}{PARTIAL}")  # a step's processes may all be at it
     try:
         owned.cls.rebuild(start, artifact / "adapter", manifest.config, str(manifest.model["format"]), made)
         digests = hash_files(made)

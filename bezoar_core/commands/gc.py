@@ -19,6 +19,10 @@ def _runs(text: str) -> int:
     raise ArgumentTypeError(f"`{text}` is no number of runs")
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class CollectGarbage:
     """Removes what no run of late, no release and not the plan as it stands has a use for."""
 
@@ -59,10 +63,7 @@ class CollectGarbage:
                 if not options.dry_run:
                     remove(one)
         files = sum(one.path.suffix == WEIGHTS for one in found)
-        counts = {"folder": len(found) - files, "file": files}
-        things = " and ".join(
-            f"{count} {noun}{'' if count == 1 else 's'}" for noun, count in counts.items() if count or noun == "folder"
-        )
+        things = _counted(len(found) - files, "folder") + (f" and {_counted(files, 'file')}" if files else "")
         total = in_words(sum(one.size for one in found))
         print(f"would remove {things}, {total}" if options.dry_run else f"removed {things}, {total}")
         return 0

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bezoar_core.plan import Plan, State
 
 
+_PARTS = ("weights", "gradients", "optimizer", "activations", "working", "merging")
+
+
 class ShowPlan:
     """Shows each node: cached, run, or waiting, and because of what."""
 
@@ -61,19 +64,17 @@ def _print_memory(console: Console, plan: Plan, states: Mapping[str, State]) -> 
     found = {name: memory for name, state in states.items() if (memory := memory_of(plan, state))}
     if not found:
         return 0
-    parts = ("weights", "gradients", "optimizer", "activations", "working", "merging", "total")
     rows, said = [], []
     for name, memory in found.items():
         if isinstance(memory, str):
-            rows.append((name, *[""] * len(parts), memory))
+            rows.append((name, "", memory))
             continue
-        sizes = [in_words(getattr(memory, part)) for part in parts]
-        rows.append((name, *sizes, "" if memory.compared else "unvalidated"))
+        parts = [f"{part} {in_words(getattr(memory, part))}" for part in _PARTS]
+        rows.append((name, in_words(memory.total), ", ".join([*parts, *([] if memory.compared else ["unvalidated"])])))
         said.append(shortage(name, memory, free_memory(gpu_usable())))
     console.print()
-    console.print(
-        table(("memory on the GPU" if gpu_usable() else "memory on the CPU", *parts, ""), rows, console.width)
-    )
+    title = "memory on the GPU" if gpu_usable() else "memory on the CPU"
+    console.print(table((title, "at most", "of which"), rows, console.width, fold="of which"))
     for severity, message in filter(None, said):
         console.print(f"{severity}: {message}", markup=False, highlight=False, soft_wrap=True)
     return int(any(one and one[0] == "error" for one in said))

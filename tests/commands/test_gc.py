@@ -128,7 +128,7 @@ datasets:
 steps:
   first: {use: sft, model: base, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
   second: {use: sft, model: first, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
-  third: {use: sft, model: second, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 1}
+  third: {use: sft, model: second, data: rows, max_steps: 1, epochs: 1, batch_size: 2, gradient_accumulation: 2}
 release: {namespace: me, version: 1.0.0, licence: apache-2.0, models: {Last: third}, public: false}
 """
 
@@ -157,6 +157,12 @@ def test_merged_weights_between_stages_go_and_come_back_to_the_byte(bezoar_proje
     again = bezoar_project.bezoar("run", "--rerun", "third")
     assert again.status == 0, again.err
     assert {name: path.read_bytes() for name, path in weights.items()} == before
+    assert {path.name.partition("-")[0] for path in artifacts.iterdir()} == set(weights)
+
+    bezoar_project.bezoar("gc", "--models")
+    both = bezoar_project.bezoar("run", "--rerun", "third", "--set", "steps.third.processes=2")  # and both merge
+    assert both.status == 0, both.err
+    assert [weights[name].read_bytes() for name in ("first", "second")] == [before["first"], before["second"]]
     assert {path.name.partition("-")[0] for path in artifacts.iterdir()} == set(weights)
 
     bezoar_project.bezoar("gc", "--models")

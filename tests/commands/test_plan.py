@@ -35,3 +35,10 @@ steps:
     assert "KiB" in lines["first"] and "MiB" in lines["first"]
     assert lines["second"].split()[1:] == lines["first"].split()[1:]
     assert "unknown until fetched" in lines["third"]
+
+    narrow = BezoarProject(bezoar_project.root, {"COLUMNS": "60"}).bezoar("plan").out
+    assert max(map(len, narrow.splitlines())) <= 60
+    table = narrow.partition("memory on the ")[2]
+    assert "unknown until fetched" in table
+    for part in ("weights", "gradients", "optimizer", "activations", "working", "merging"):
+        assert table.split().count(part) == 2, part

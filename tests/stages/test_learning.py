@@ -15,6 +15,7 @@ from stage_runs import (
     margin_gains,
     preferences,
     require_learned,
+    tiny_dpo,
     tiny_sft,
     train,
     watched_gradients,
@@ -148,3 +149,11 @@ def test_an_evaluation_ends_learning_unless_it_is_cured(
     monkeypatch.setattr(quantised, "keep_gradients", lambda model: None)
     with pytest.raises(StepFailed, match="every gradient is zero at step 1: nothing would be learned"):
         train(tiny_sft(), packable, instructions(0, 10), instructions(10, 24), tmp_path / "sft")
+
+
+@needs_avx512_bf16
+@repacked_weights_warn
+def test_a_reference_asked_beforehand_leaves_every_gradient(packable: ModelDir, tmp_path: Path) -> None:
+    with watched_gradients() as gradients:
+        trained = train(tiny_dpo(), packable, preferences(0, 10), preferences(10, 24), tmp_path / "dpo")
+    require_learned(margin_gains(trained), gradients)

@@ -38,7 +38,7 @@ from bezoar_plugins.stages.answers import Answer, Said, beside_reference, parted
 from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import ByLength, longest, padding_share
 from bezoar_plugins.stages.checkpoints import require_space, train
-from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
+from bezoar_plugins.stages.dropped import Lost, lost_counts, over, require_whole
 from bezoar_plugins.stages.hh import Pair, Unusable, pair
 from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
 from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
@@ -464,8 +464,8 @@ def _counts(data: Prepared, longest: int) -> dict[str, float]:
     return {
         "rows_used": len(data.pairs),
         **lost_counts(data.dropped),
-        **cut_counts([length for p in data.pairs for length in p.lengths], longest),
-        "rows_truncated": sum(max(p.lengths) > longest for p in data.pairs),
+        "rows_truncated": len(over([max(p.lengths) for p in data.pairs], longest)),
+        "tokens_truncated": sum(over([length for p in data.pairs for length in p.lengths], longest)),
     }
 
 

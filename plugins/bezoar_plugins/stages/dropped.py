@@ -45,15 +45,14 @@ def lost_counts(reasons: Counter[str]) -> dict[str, float]:
     }
 
 
-def cut_counts(lengths: Sequence[int], longest: int) -> dict[str, float]:
-    """Return the figures of the manifest: how many of these `lengths` (tokens) are over `longest`, and by how much."""
-    over = [length - longest for length in lengths if length > longest]
-    return {"rows_truncated": len(over), "tokens_truncated": sum(over)}
+def over(lengths: Sequence[int], longest: int) -> list[int]:
+    """Return how many tokens each of these `lengths` (tokens) loses to `longest`, where it loses any."""
+    return [length - longest for length in lengths if length > longest]
 
 
 def require_whole(source: str, noun: str, lengths: Sequence[int], longest: int, share: float) -> None:
     """Raise `StepFailed` where more than `share` of the `lengths` (tokens) are over `longest`, and so are cut."""
-    cut = sum(length > longest for length in lengths)
+    cut = len(over(lengths, longest))
     if cut > share * len(lengths):
         raise StepFailed(
             f"{cut} of {len(lengths)} {noun} of `{source}` are longer than `max_length: {longest}` tokens,"

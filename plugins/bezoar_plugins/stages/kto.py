@@ -39,7 +39,7 @@ from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import longest
 from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
-from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
+from bezoar_plugins.stages.dropped import Lost, lost_counts, over, require_whole
 from bezoar_plugins.stages.hh import Unusable, pair
 from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
 from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
@@ -463,8 +463,8 @@ def _counts(data: Prepared, longest: int) -> dict[str, float]:
         **lost_counts(data.dropped),
         "answers_desirable": sum(judged.desirable for judged in data.answers),
         "answers_undesirable": sum(not judged.desirable for judged in data.answers),
-        **cut_counts([judged.length for judged in data.answers], longest),
         "rows_truncated": len({judged.row for judged in data.answers if judged.length > longest}),
+        "tokens_truncated": sum(over([judged.length for judged in data.answers], longest)),
     }
 
 

@@ -35,7 +35,7 @@ from bezoar_plugins.stages.arguments import arguments
 from bezoar_plugins.stages.batches import ByLength, longest, padding_share
 from bezoar_plugins.stages.checkpoints import require_space, train
 from bezoar_plugins.stages.conversations import conversation
-from bezoar_plugins.stages.dropped import Lost, cut_counts, lost_counts, require_whole
+from bezoar_plugins.stages.dropped import Lost, lost_counts, over, require_whole
 from bezoar_plugins.stages.hh import Unusable
 from bezoar_plugins.stages.likelihood import Example, log_likelihoods, loss_per_token, write_heldout
 from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
@@ -168,7 +168,7 @@ class Sft:
         unseen = self._prepare(heldout, format, tokenizer, out / "heldout_dropped.parquet") if heldout else Prepared()
         # what learning another form does to the one the model had
         former = get_format(start.format, tokenizer) if heldout and start.format != format.name else None
-        unseen_before = self._prepare(heldout, former, tokenizer, None) if heldout and former else Prepared()
+        as_former = self._prepare(heldout, former, tokenizer, None) if heldout and former else Prepared()
         learned, validation = _split(data.examples, self.validation_share, seed)
         plan = schedule(
             len(learned),
@@ -182,7 +182,8 @@ class Sft:
 
         full = self.tune == "full"
         model = load(start.path, self.quantise, self.precision, full=full)
-        figures, best = Figures(log, out / "metrics.jsonl"), Best(work if first() else out)
+        figures = Figures(log, out / "metrics.jsonl")
+        best = Best(work if first() else out)  # `work` is shared by the processes, and `out` is each one's own
         with reports_in(work):
             trainer = self._trainer(model, tokenizer, learned, validation, figures, best, plan, work, seed)
         require_space(
@@ -195,7 +196,7 @@ class Sft:
         lengths = [len(example.ids) for example in learned]
         rehearse(trainer, [learned[place].features for place in longest(lengths, self.batch_size)])
         before = log_likelihoods(trainer.model, unseen.examples)
-        as_former = [log_likelihoods(trainer.model, unseen_before.examples)]
+        former_before = log_likelihoods(trainer.model, as_former.examples)
         with short_of_memory():
             train(trainer, (figures, best))
         if not first():
@@ -204,7 +205,7 @@ class Sft:
         # bf16 products are for training: before and after are measured alike
         tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         after = log_likelihoods(tuned, unseen.examples)
-        as_former.append(log_likelihoods(tuned, unseen_before.examples))
+        former_after = log_likelihoods(tuned, as_former.examples)
 
         metrics = _counts(data, len(learned), len(validation), self.max_length)
         metrics |= {
@@ -227,10 +228,11 @@ class Sft:
         saved = log_likelihoods(tuned, unseen.examples)
         if unseen.examples:
             metrics |= _heldout(unseen, before, after, saved, self.max_length, out / "heldout.jsonl")
-        if unseen_before.examples:
-            losses = [loss_per_token(said, unseen_before.examples) for said in as_former]
-            names = ("before", "after")
-            metrics |= {f"heldout_loss_in_former_format_{name}": loss for name, loss in zip(names, losses, strict=True)}
+        if as_former.examples:
+            metrics |= {
+                "heldout_loss_in_former_format_before": loss_per_token(former_before, as_former.examples),
+                "heldout_loss_in_former_format_after": loss_per_token(former_after, as_former.examples),
+            }
         return metrics
 
     rebuild = staticmethod(rebuild)
@@ -359,7 +361,8 @@ def _counts(data: Prepared, learned: int, validation: int, longest: int) -> dict
         "rows_used": learned,
         "rows_validation": validation,
         **lost_counts(data.dropped),
-        **cut_counts(data.lengths, longest),
+        "rows_truncated": len(over(data.lengths, longest)),
+        "tokens_truncated": sum(over(data.lengths, longest)),
     }
 
 
@@ -378,7 +381,7 @@ def _heldout(
     return {
         "heldout_rows": len(unseen.examples),
         "heldout_dropped": sum(unseen.dropped.values()),
-        "heldout_truncated": sum(length > longest for length in unseen.lengths),
+        "heldout_truncated": len(over(unseen.lengths, longest)),
         **{f"heldout_{kind}": loss_per_token(values, unseen.examples) for kind, values in kinds.items()},
     }
 
