@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bezoar_core.engine import price_of
 from bezoar_core.fields import references, to_json
 from bezoar_core.graph import asked_models
-from bezoar_core.interfaces import Forecasting
+from bezoar_core.interfaces import Forecasting, ForecastingComparison
 from bezoar_core.plan import Plan, State
 from bezoar_core.records import Forecast
 from bezoar_core.types import DatasetRef
@@ -25,11 +25,18 @@ class Estimate:
 def estimate(plan: Plan, state: State) -> Estimate:
     """Return what making the node would take; nothing for one that is made or asks no model."""
     models = asked_models(plan.registry, state.node)
-    if state.status == "cached" or not models or not isinstance(state.node.step.plugin, Forecasting):
+    if state.status == "cached" or not models:
         return Estimate()
-    forecast = state.node.step.plugin.forecast(_rows(plan, state))
-    if state.node.part == "compare" or forecast is None:
-        return Estimate() if state.node.part == "compare" else Estimate("unknown", "unknown", "unknown")
+    plugin = state.node.step.plugin
+    if state.node.part == "compare":
+        subjects = sum(1 for field, _ in references(plugin) if field == "models")
+        forecast = plugin.forecast_comparison(subjects) if isinstance(plugin, ForecastingComparison) else None
+        unknown = Estimate()
+    else:
+        forecast = plugin.forecast(_rows(plan, state)) if isinstance(plugin, Forecasting) else None
+        unknown = Estimate("unknown", "unknown", "unknown") if isinstance(plugin, Forecasting) else Estimate()
+    if forecast is None:
+        return unknown
     return Estimate(_between(forecast.requests), _between(forecast.output_tokens), _money(plan, models, forecast))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from bezoar_core.types import FilePath, Json, NoEffect, Reference, SecretText
+from bezoar_core.types import FilePath, ForComparison, Json, NoEffect, Reference, SecretText
 from bezoar_core.yaml_tree import expand, variables
 
 
@@ -29,14 +29,19 @@ def to_json(value: object) -> Json:
 
 
 def marks(cls: type) -> dict[str, tuple[object, ...]]:
-    """Return the annotations' marks (`NoEffect`, `FilePath`, `SecretText`) of each field."""
+    """Return the annotations' marks (`NoEffect`, `FilePath`, `ForComparison`, `SecretText`) of each field."""
     hints = get_type_hints(cls, include_extras=True)
     return {f.name: tuple(_marks(hints[f.name])) for f in dataclasses.fields(cls)}
 
 
+def for_comparison(cls: type) -> frozenset[str]:
+    """Return the names of the fields that only a benchmark's `compare` reads."""
+    return frozenset(name for name, found in marks(cls).items() if any(isinstance(m, ForComparison) for m in found))
+
+
 def _marks(hint: Any) -> Iterator[object]:  # noqa: ANN401 - a type expression of any form
     for part in (*getattr(hint, "__metadata__", ()), *get_args(hint)):
-        if isinstance(part, NoEffect | FilePath | SecretText):
+        if isinstance(part, NoEffect | FilePath | ForComparison | SecretText):
             yield part
         else:
             yield from _marks(part)

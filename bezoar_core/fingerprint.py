@@ -10,9 +10,9 @@ from typing import Literal
 
 import orjson
 
-from bezoar_core.fields import meaning, references
+from bezoar_core.fields import for_comparison, meaning, references
 from bezoar_core.formats import DEFAULT_FORMAT
-from bezoar_core.graph import Node
+from bezoar_core.graph import Node, own_references
 from bezoar_core.plugins import prompts_of
 from bezoar_core.references import item_datasets
 from bezoar_core.registry import JudgeEntry, ModelEntry, Registry
@@ -82,9 +82,7 @@ def input_contents(node: Node, contents: Contents, artifacts: Mapping[str, Artif
     """Return the content hash of every input by `field:name`, or None while one is missing."""
     found: dict[str, str] = {}
     registry = contents.registry
-    for field, ref in references(node.step.plugin):
-        if node.step.kind == "benchmark" and field == "models":
-            continue
+    for field, ref in own_references(node):
         content = _content(field, ref, node, contents, artifacts)
         if content is None:
             return None
@@ -133,6 +131,8 @@ def _items(ref: BenchmarkRef, contents: Contents, artifacts: Mapping[str, Artifa
     registry = contents.registry
     step = registry.steps[ref.name]
     config = meaning(step.plugin, registry.root, contents.environ)
+    for field in for_comparison(type(step.plugin)):
+        config.pop(field, None)
     for field, inner in references(step.plugin):
         if isinstance(inner, ModelRef | JudgeRef):
             config.pop(field, None)
@@ -187,7 +187,8 @@ def fingerprint(node: Node, registry: Registry, inputs: Mapping[str, str], envir
 def _config(node: Node, root: Path, environ: Mapping[str, str]) -> dict[str, Json]:
     config = meaning(node.step.plugin, root, environ)
     if node.part == "measure":
-        del config["models"]  # adding a model to a benchmark measures that model only
+        # adding a model to a benchmark measures that model only
+        return {k: v for k, v in config.items() if k not in {"models", *for_comparison(type(node.step.plugin))}}
     return config
 
 

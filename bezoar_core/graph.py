@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Literal, TypeAlias
 
 from bezoar_core.errors import UsageError, nearest
-from bezoar_core.fields import references
+from bezoar_core.fields import for_comparison, references
 from bezoar_core.references import edges
 from bezoar_core.registry import Registry, StepEntry
-from bezoar_core.types import JudgeRef, ModelRef
+from bezoar_core.types import JudgeRef, ModelRef, Reference
 
 Part: TypeAlias = Literal["whole", "measure", "compare"]
 
@@ -36,28 +36,33 @@ def graph(registry: Registry) -> dict[str, Node]:
             nodes[step.name] = Node(name=step.name, step=step, part="whole", needs=needs)
             continue
         subjects = [ref.name for field, ref in references(step.plugin) if field == "models"]
-        shared = tuple(n for n in needs if n not in subjects or n in _judging(registry, step))
+        compared = for_comparison(type(step.plugin)) | {"models"}
+        shared = tuple(n for n in needs if n in {*edges(registry, step, without=compared)})
         measured: list[str] = []
         for subject in subjects:
             name = f"{step.name}@{subject}"
             own = (subject,) if subject in registry.steps else ()
             nodes[name] = Node(name=name, step=step, part="measure", needs=(*own, *shared), subject=subject)
             measured.append(name)
-        nodes[step.name] = Node(name=step.name, step=step, part="compare", needs=(*measured, *shared))
+        needs = tuple(dict.fromkeys([*measured, *edges(registry, step, without={"models"})]))
+        nodes[step.name] = Node(name=step.name, step=step, part="compare", needs=needs)
     order = TopologicalSorter({name: node.needs for name, node in nodes.items()}).static_order()
     return {name: nodes[name] for name in order}
 
 
-def _judging(registry: Registry, step: StepEntry) -> set[str]:
-    judges = [ref.name for _, ref in references(step.plugin) if isinstance(ref, JudgeRef)]
-    return {ref.name for judge in judges for _, ref in references(registry.judges[judge].plugin)}
+def own_references(node: Node) -> Iterator[tuple[str, Reference]]:
+    """Yield the references a node reads itself: not a benchmark's models, and what it compares by only in the end."""
+    left_out = {"models"} if node.part != "whole" else set()
+    if node.part == "measure":
+        left_out |= for_comparison(type(node.step.plugin))
+    return ((field, ref) for field, ref in references(node.step.plugin) if field not in left_out)
 
 
 def asked_models(registry: Registry, node: Node) -> list[str]:
     """Return the models a node may put a request to: its own, its judges', and the one it measures."""
     names: list[str] = []
-    for field, ref in references(node.step.plugin):
-        if isinstance(ref, ModelRef) and node.step.kind != "stage" and field != "models":
+    for _, ref in own_references(node):
+        if isinstance(ref, ModelRef) and node.step.kind != "stage":
             names.append(ref.name)
         elif isinstance(ref, JudgeRef):
             names += [r.name for _, r in references(registry.judges[ref.name].plugin) if isinstance(r, ModelRef)]

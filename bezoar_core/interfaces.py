@@ -37,6 +37,7 @@ from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 from bezoar_core.prompt_format import PromptFormat, Tokenizer
 from bezoar_core.records import (
     Completion,
+    Difference,
     Drop,
     Dropped,
     Feature,
@@ -165,6 +166,15 @@ class Forecasting(Protocol):
 
 
 @runtime_checkable
+class ForecastingComparison(Protocol):
+    """A benchmark whose comparison asks a model too, and can say how much."""
+
+    def forecast_comparison(self, models: int) -> Forecast | None:
+        """Return what comparing so many models will take; None: nothing is asked."""
+        ...
+
+
+@runtime_checkable
 class Sized(Protocol):
     """A stage that can say beforehand how much memory it takes: `plan` shows it beside what the machine has."""
 
@@ -272,8 +282,8 @@ class Benchmark(Plugin, Protocol):
 
     def compare(
         self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
-    ) -> AsyncIterator[Sample | Score]:
-        """Yield the scores of every model (keys of `samples`, in the registry's order)."""
+    ) -> AsyncIterator[Sample | Score | Difference]:
+        """Yield the scores of every model (keys of `samples`, in the registry's order), and how models differ."""
         ...
 
 

@@ -20,6 +20,7 @@ from bezoar_core.interfaces import Ask, Benchmark, Filter, Log, Scheme, Stage, S
 from bezoar_core.parquet import write_rows
 from bezoar_core.records import (
     REQUEST_FAILED,
+    Difference,
     Drop,
     Dropped,
     Keep,
@@ -36,6 +37,8 @@ from bezoar_core.spec import StepSpec
 from bezoar_core.spool import Spool
 from bezoar_core.store import content_of, hash_files
 from bezoar_core.types import DatasetRef, Json, ModelRef
+
+_PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 Report = Callable[[Mapping[str, Json]], None]
 
@@ -215,37 +218,44 @@ async def measure(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report
     async for sample in plugin.measure(Subject(name=name, ref=ModelRef(name), model=model), ask, _draw(spec), out):
         samples.append(sample)
         report({"samples": len(samples)})
-    lost = [str(sample.data.get("message", "")) for sample in samples if sample.outcome == "failed"]
-    _bear(spec, "samples", len(lost), len(samples), iter(lost))
-    return _samples(spec, samples, [], out)
+    _bear_samples(spec, samples)
+    return _samples(samples, out)
 
 
 async def compare(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report: Report) -> Made:
-    """Compare the models measured: `scores.json`, and the samples that only a comparison has."""
+    """Compare the models measured: `scores.json`, `differences.json`, and the samples that only a comparison has."""
     spec = shop.spec
     measured = {name: read_samples(Path(path)) for name, path in spec.samples.items()}
     samples: list[Sample] = []
     scores: list[Score] = []
+    differences: list[Difference] = []
     async for found in plugin.compare(measured, ask, _draw(spec), out):
         if isinstance(found, Score):
             scores.append(found)
+        elif isinstance(found, Difference):
+            differences.append(found)
         else:
             samples.append(found)
-        report({"scores": len(scores)})
-    return _samples(spec, samples, scores, out)
+        report({"scores": len(scores), "samples": len(samples)})
+    _bear_samples(spec, samples)
+    for name, figures in (("scores", scores), ("differences", differences)):
+        (out / f"{name}.json").write_bytes(orjson.dumps([asdict(figure) for figure in figures], option=_PRETTY))
+    return _samples(samples, out)
+
+
+def _bear_samples(spec: StepSpec, samples: Sequence[Sample]) -> None:
+    lost = [str(sample.data.get("message", "")) for sample in samples if sample.outcome == "failed"]
+    _bear(spec, "samples", len(lost), len(samples), iter(lost))
 
 
 def _draw(spec: StepSpec) -> KeyedDraw:
     return KeyedDraw(spec.seed)
 
 
-def _samples(spec: StepSpec, samples: Sequence[Sample], scores: Sequence[Score], out: Path) -> Made:
+def _samples(samples: Sequence[Sample], out: Path) -> Made:
     with (out / "samples.jsonl").open("wb") as file:
         for sample in samples:
             file.write(orjson.dumps(asdict(sample), option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
-    if spec.part == "compare":
-        options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
-        (out / "scores.json").write_bytes(orjson.dumps([asdict(score) for score in scores], option=options))
     files = hash_files(out)
     outcomes: dict[str, Json] = {}
     for sample in samples:

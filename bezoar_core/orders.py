@@ -8,7 +8,7 @@ from pathlib import Path
 from bezoar_core.fields import configuration, references, to_json
 from bezoar_core.fingerprint import Contents, seed_of
 from bezoar_core.formats import format_of
-from bezoar_core.graph import Node, asked_models
+from bezoar_core.graph import Node, asked_models, own_references
 from bezoar_core.plan import Plan, State
 from bezoar_core.plugins import prompts_of
 from bezoar_core.references import item_datasets
@@ -87,9 +87,7 @@ class _Orders:
         """Yield each thing referred to, once, what judges and items are read from included, and the model measured."""
         seen: set[Reference] = set()
         found: list[Reference] = []
-        for field, ref in references(self._node.step.plugin):
-            if self._node.step.kind == "benchmark" and field == "models":
-                continue
+        for _, ref in own_references(self._node):
             found.append(ref)
             if isinstance(ref, JudgeRef):
                 found += [r for _, r in references(self._plan.registry.judges[ref.name].plugin)]

@@ -193,6 +193,30 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How the figure of `second` differs from that of `first`: the mean over the same `n` items, second less first.
+
+    `low` and `high` bound its 95 % interval (paired). `p` is of `test`, `p_adjusted` the same after Holm's correction
+    over the differences of this pair. `verdict` is `not distinguishable` where the interval holds 0 or `p_adjusted` is
+    0.05 or more.
+    """
+
+    first: str
+    second: str
+    task: str
+    metric: str
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    test: str = ""
+    p: float | None = None
+    p_adjusted: float | None = None
+    verdict: Literal["higher", "lower", "not distinguishable"] = "not distinguishable"
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adapter:
     """One LoRA adapter of a chain: the step that trained it, and its folder (PEFT's files)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -46,12 +46,14 @@ def targets(registry: Registry, ref: Reference) -> list[str]:
     return [s.name for s in registry.steps.values() if s.kind == "benchmark"]
 
 
-def edges(registry: Registry, step: StepEntry) -> Iterator[str]:
-    """Yield the steps whose output `step` needs, through its judges too.
+def edges(registry: Registry, step: StepEntry, without: Collection[str] = ()) -> Iterator[str]:
+    """Yield the steps whose output `step` needs, through its judges too; not those of the fields `without`.
 
     A `BenchmarkRef` makes no edge to the benchmark; the rows that its items are read from do.
     """
-    for _, ref in references(step.plugin):
+    for field, ref in references(step.plugin):
+        if field in without:
+            continue
         if isinstance(ref, JudgeRef) and ref.name in registry.judges:
             inner: Iterable[Reference] = [r for _, r in references(registry.judges[ref.name].plugin)]
         elif isinstance(ref, BenchmarkRef):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -38,6 +39,10 @@ def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact]) -> 
     if scores:
         yield "\nscores, with 95 % intervals"
         yield _scores(scores)
+        differences = [found for artifact in scores for found in _listed(artifact.path / "differences.json")]
+        if differences:
+            yield "\ndifferences on the same items, with 95 % intervals; p by Holm's correction"
+            yield _differences(differences)
     for artifact in artifacts.values():
         agreement = artifact.manifest.metrics.get("agreement")
         if agreement is not None:
@@ -82,7 +87,7 @@ def _training(artifacts: list[Artifact]) -> Table:
 def _scores(artifacts: list[Artifact]) -> Table:
     table = _table("model", "task", "metric", "value", "interval", "n", "not scored", right=4)
     for artifact in artifacts:
-        for score in orjson.loads((artifact.path / "scores.json").read_bytes()):
+        for score in _listed(artifact.path / "scores.json"):
             if "/" in score["metric"]:
                 continue  # parts of a figure: they are in scores.json
             value = "none" if score["value"] is None else f"{score['value']:.3f}"
@@ -99,6 +104,32 @@ def _scores(artifacts: list[Artifact]) -> Table:
             )
             table.add_row(*row)
     return table
+
+
+def _differences(differences: list[dict[str, Any]]) -> Table:
+    table = _table("models", "task", "metric", "verdict", "difference", "interval", "n", "p", right=4)
+    for found in differences:
+        if "/" in found["metric"]:
+            continue
+        value = "none" if found["value"] is None else f"{found['value']:+.3f}"
+        interval = f"{found['low']:+.2f} to {found['high']:+.2f}" if found["low"] is not None else ""
+        p = "" if found["p_adjusted"] is None else f"{found['p_adjusted']:.3f}"
+        table.add_row(
+            f"{found['first']} > {found['second']}",
+            found["task"],
+            found["metric"].partition(",")[0],
+            found["verdict"],
+            value,
+            interval,
+            str(found["n"]),
+            p,
+        )
+    return table
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(path.read_bytes()) if path.is_file() else []
+    return found
 
 
 def _agreement(artifact: Artifact) -> str:

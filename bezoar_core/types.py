@@ -32,6 +32,11 @@ class FilePath:
 
 
 @dataclass(frozen=True)
+class ForComparison:
+    """Marks a field that only a benchmark's `compare` reads: changing it measures no model anew."""
+
+
+@dataclass(frozen=True)
 class SecretText:
     """Marks a field whose value is never written: it stays out of fingerprint, spec, manifest and log."""
 
