@@ -84,7 +84,6 @@ def test_what_counts_as_divergence(
 
 
 def test_tensorboard_gets_every_figure_and_the_result_is_the_same(tiny: ModelDir, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     stage, rows = tiny_sft(), instructions(0, 10)
