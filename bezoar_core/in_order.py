@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 AHEAD = 1024
 START = 64
+FEW, SMALL = 8, 100
+"""So many tasks may be under way however little is wanted, as long as not so many are done."""
 LEAST = 0.01
 """Results that a task brings at least, as far as plans go."""
 
@@ -97,5 +99,7 @@ class _Needed:
         spread = sqrt(max((self._squares + 2) / known - brought**2, 0.0))
         sure = left - spread * sqrt(max(left, 0) / max(brought, LEAST))
         tasks = ceil(max(sure, min(left, 1)) / max(brought + spread / sqrt(known), LEAST))
+        if self._done < SMALL:  # a small run would otherwise go a few tasks at a time
+            tasks = max(tasks, min(left, FEW))
         started = max(START, 2 * self._done)  # few at first: a task may bring twenty
         return max(0, min(self._ahead, started, tasks))
