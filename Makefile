@@ -14,7 +14,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: install demo lint format types test test-slow docs versions lock clean
-.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-training bench-gpu
+.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-training bench-gpu bench-judging
 
 install: $(INSTALLED)
 
@@ -73,6 +73,15 @@ benchmarks/completions/.venvs/%/.installed: benchmarks/completions/%.txt
 bench-completions: $(INSTALLED) $(SDKS) $(PEER_VENVS)
 	$(BIN)/python benchmarks/completions
 
+benchmarks/judging/.venvs/%/.installed: benchmarks/judging/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet $(TORCH) --requirement requirements.torch
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
+
+bench-judging: $(INSTALLED) benchmarks/judging/.venvs/fastchat/.installed
+	$(BIN)/python benchmarks/judging
+
 bench-limits: $(INSTALLED)
 	$(BIN)/python benchmarks/limits.py
 
@@ -94,4 +103,4 @@ bench-gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/training_gpu.py $(BENCH_GPU)
 
 clean:
-	rm -rf .venv benchmarks/completions/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv benchmarks/*/.venvs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

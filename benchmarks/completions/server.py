@@ -11,8 +11,10 @@ import json
 import re
 import sys
 
-# a verdict, so that the whole command can be run on it, of about forty words
-_TEXT = "Status: Accept\nRating: 8\nReason: " + "It answers what was asked in plain words and gives an example. " * 3
+# a verdict for every judge, so that the whole command can be run on it, of about forty words
+_TEXT = (
+    f"Status: Accept\nRating: 8\nReason: {'It answers what was asked in plain words and gives an example. ' * 3}[[7]]"
+)
 _OPENAI = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
