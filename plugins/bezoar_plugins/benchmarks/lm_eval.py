@@ -35,9 +35,9 @@ class LmEval:
     """
 
     name: ClassVar[str] = "lm-eval"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     loads_models: ClassVar[bool] = True
-    requires: ClassVar[Mapping[str, str]] = {"lm_eval": "bezoar[eval]"}
+    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(("lm_eval", "scipy", "statsmodels"), "bezoar[eval]")
 
     models: tuple[ModelRef, ...]
     """Measured."""
