@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import pytest
 
 from bezoar_core.draw import KeyedDraw
 from bezoar_core.errors import BezoarError, DataError
-from bezoar_core.records import ModelDir, Sample, Score, Subject
+from bezoar_core.records import Difference, ModelDir, Sample, Score, Subject
 from bezoar_core.sources import Sources, cache_folder, parse
 from bezoar_core.testing import ScriptedAsk
 from bezoar_core.types import ModelRef
@@ -185,6 +186,65 @@ async def test_groups_are_scored_as_the_harness_does(model: ModelDir, own: Path,
         assert score.value == theirs["results"][task][f"{metric},none"]
         assert score.n == (8 if task == "own_group" else 4)
     assert [i.id for i in bench.items()] == [f"{t}/{n}" for t in ("own_apart", "own_joint") for n in range(4)]
+
+
+MEANS = """
+task: own_means
+custom_dataset: !function own_rows.load
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{q}}:"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list:
+  - {metric: acc, aggregation: !function own_rows.average, higher_is_better: true}
+  - {metric: acc_norm, aggregation: !function own_rows.scaled, higher_is_better: true}
+"""
+AGGREGATIONS = """
+
+
+def average(values):
+    return sum(values) / len(values)
+
+
+def scaled(values):
+    return 100 * (1 + sum(values))
+"""
+
+
+async def test_models_are_told_apart_where_a_figure_is_a_mean_over_documents(
+    model: ModelDir, own: Path, tmp_path: Path
+) -> None:
+    with (own / "own_rows.py").open("a") as file:
+        file.write(AGGREGATIONS)
+    (own / "own_means.yaml").write_text(MEANS)
+    models = (ModelRef("tiny"), ModelRef("other"))
+    bench = benchmark(tasks=("own_group", "own_means"), include_path=str(own), models=models)
+    before = await measured(bench, model, tmp_path)
+    # The other model is right wherever the first is wrong.
+    after = [replace(s, value=None if s.value is None else 1 - s.value) for s in before]
+    ask = ScriptedAsk(lambda request: "")
+    listed = await collected(bench.compare({"other": after, "tiny": before}, ask, KeyedDraw(7), tmp_path))
+    scores = {(s.task, s.metric): s for s in listed if isinstance(s, Score) and s.model == "tiny"}
+    apart = {(d.task, d.metric): d for d in listed if isinstance(d, Difference)}
+    assert apart.keys() == {("own_group", "acc"), ("own_apart", "acc"), ("own_joint", "acc"), ("own_means", "acc")}
+    for name, difference in apart.items():
+        assert (difference.first, difference.second, difference.test) == ("tiny", "other", "McNemar's exact test")
+        assert difference.value == pytest.approx(1 - 2 * (scores[name].value or 0))
+        assert difference.n == (8 if name == ("own_group", "acc") else 4) == scores[name].n
+        assert "no_difference" not in scores[name].data
+    assert scores["own_group", "acc"].data["tasks"] == ["own_apart", "own_joint"]
+    assert "interval" not in scores["own_apart", "acc"].data, "the harness has a standard error"
+    ours, scaled = scores["own_means", "acc"], scores["own_means", "acc_norm"]
+    assert (ours.data["stderr"], ours.data["interval"]) == (None, "bootstrap over documents")
+    assert ours.low is not None and ours.high is not None
+    assert scaled.data["no_difference"] == "the figure is not the mean over its documents"
+    assert (scaled.low, scaled.high, scaled.data["stderr"]) == (None, None, None), "no interval is made up"
+
+
+def test_pairs_of_other_models_are_told() -> None:
+    with pytest.raises(ValueError, match="`pairs`: `tin` is none of `models`; did you mean `tiny`"):
+        benchmark(pairs=(("tiny", "tin"),))
 
 
 async def test_differences_of_tokenisation_are_counted(model: ModelDir, own: Path, tmp_path: Path) -> None:

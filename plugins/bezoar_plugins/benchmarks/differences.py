@@ -49,7 +49,8 @@ def chosen_pairs(pairs: Sequence[Key] | None, models: Sequence[str], where: str)
     """
     names = list(dict.fromkeys(models))
     if pairs is None:
-        return list(dict.fromkeys([*pairwise(names), *[(names[0], names[-1])][: len(names) - 1]]))
+        ends = [(names[0], names[-1])] if len(names) > 2 else []
+        return [*pairwise(names), *ends]
     for first, second in pairs:
         for name in (first, second):
             if name not in names:

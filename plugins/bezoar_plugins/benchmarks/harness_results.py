@@ -69,9 +69,13 @@ def document_samples(task: str, rows: Sequence[Mapping[str, Json]]) -> Iterator[
 
 
 def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
-    """Yield a sample a task or group and metric: the harness's own figure, `data` marked `aggregate`."""
+    """Yield a sample a task or group and metric: the harness's own figure, `data` marked `aggregate`.
+
+    A group's has its `tasks`.
+    """
     results, tokenised = found.results, found.tokenised
     figures = {**_dict(results["results"]), **_dict(results.get("groups"))}
+    members = _dict(results.get("group_subtasks"))
     for task, listed in figures.items():
         metrics = _dict(listed)
         for key, value in metrics.items():
@@ -92,6 +96,7 @@ def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
                     "shots": _dict(results["n-shot"]).get(task),
                     "version": _dict(results["versions"]).get(task),
                     "higher_is_better": _dict(_dict(results["higher_is_better"]).get(task)).get(metric),
+                    **({"tasks": [*_leaves(task, members)]} if task in members else {}),
                     **({"tokenisation_differs": dict(tokenised[task])} if task in tokenised else {}),
                 },
             )
@@ -116,6 +121,14 @@ def results_file(found: Evaluated, name: str) -> str:
     kept |= {"model_source": "hf", "model_name": name, "model_name_sanitized": str(sanitize_model_name(name))}
     kept["tokenisation_differs"] = {task: {**figures} for task, figures in found.tokenised.items()}
     return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
+
+
+def _leaves(name: str, members: Mapping[str, Json]) -> Iterator[Json]:
+    """Yield the tasks of a group, those of groups in it too."""
+    if name not in members:
+        yield name
+    for member in _list(members.get(name)):
+        yield from _leaves(str(member), members)
 
 
 def _tokenised(rows: Sequence[Mapping[str, Json]], harness: HFLM) -> dict[str, int]:

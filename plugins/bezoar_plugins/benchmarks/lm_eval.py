@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from bezoar_core.errors import BezoarError
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Ask, Benchmark, Draw
-from bezoar_core.records import Item, Sample, Score, Subject
-from bezoar_core.types import LocalPath, ModelRef, NonEmptyStr, NonNegativeInt, PositiveInt
+from bezoar_core.records import Difference, Item, Sample, Score, Subject
+from bezoar_core.types import ForComparison, LocalPath, ModelRef, NonEmptyStr, NonNegativeInt, PositiveInt
+from bezoar_plugins.benchmarks.bootstrap import interval
+from bezoar_plugins.benchmarks.differences import check_pairs, chosen_pairs, differences
+from bezoar_plugins.benchmarks.harness_figures import Documents, document_values, tables
 from bezoar_plugins.benchmarks.harness_results import (
     Evaluated,
     aggregate_samples,
@@ -57,6 +61,11 @@ class LmEval:
     """Ask through the model's chat template, examples as turns."""
     random_seeds: tuple[int, int, int, int] = (0, 1234, 1234, 1234)
     """Of Python, numpy, torch and the draw of examples, as the command's `--seed`."""
+    pairs: Annotated[tuple[tuple[NonEmptyStr, NonEmptyStr], ...] | None, ForComparison()] = None
+    """Of `models`, told apart on the same documents; None: each and the next one, and the first and the last."""
+
+    def __post_init__(self) -> None:
+        check_pairs(self.pairs, [model.name for model in self.models])
 
     def items(self) -> Iterable[Item]:
         """Yield each document's question and right answer."""
@@ -80,12 +89,20 @@ class LmEval:
 
     async def compare(
         self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
-    ) -> AsyncIterator[Sample | Score]:
-        """Yield each model's figure of each task or group and metric, with the interval of its standard error."""
+    ) -> AsyncIterator[Score | Difference]:
+        """Yield each model's figure of each task or group and metric, and how far the models of each pair differ.
+
+        A figure's interval is that of the harness's standard error; without one a bootstrap's, as `data` then says. A
+        figure that is not the mean over its documents has no difference, as its `data` says.
+        """
+        means = {model: document_values(found) for model, found in samples.items()}
         for model, found in samples.items():
             for sample in found:
                 if sample.data.get("aggregate"):
-                    yield _score(model, sample)
+                    yield _score(model, sample, means[model].get((sample.item, sample.metric)), draw)
+        pairs = chosen_pairs(self.pairs, [model.name for model in self.models], WHERE)
+        for difference in differences(tables(samples, means), pairs, draw):
+            yield difference
 
     @property
     def _shots(self) -> Mapping[str, int]:
@@ -122,18 +139,26 @@ class LmEval:
         return evaluated(found, harness)
 
 
-def _score(model: str, sample: Sample) -> Score:
+def _score(model: str, sample: Sample, values: Documents | None, draw: Draw) -> Score:
     error, count = sample.data["stderr"], sample.data["n"]
-    half = _HALF_WIDTH * error if isinstance(error, int | float) and sample.value is not None else None
+    data = {key: value for key, value in sample.data.items() if key not in ("aggregate", "n")}
+    bounds = None
+    if sample.value is not None and isinstance(error, int | float) and isfinite(error):
+        bounds = sample.value - _HALF_WIDTH * error, sample.value + _HALF_WIDTH * error
+    elif values is not None:
+        bounds = interval([[value] for value in values.values()], draw("interval", model, sample.item, sample.metric))
+        data["interval"] = "bootstrap over documents"
+    if values is None:
+        data["no_difference"] = "the figure is not the mean over its documents"
     return Score(
         model=model,
         task=sample.item,
         metric=sample.metric,
         value=sample.value,
         n=count if isinstance(count, int) else 0,
-        low=None if half is None or sample.value is None else sample.value - half,
-        high=None if half is None or sample.value is None else sample.value + half,
-        data={key: value for key, value in sample.data.items() if key not in ("aggregate", "n")},
+        low=bounds[0] if bounds else None,
+        high=bounds[1] if bounds else None,
+        data=data,
     )
 
 
