@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from bezoar_core.console import PipedConsole
+from bezoar_core.console import PipedConsole, table
 from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
@@ -23,13 +23,13 @@ def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> No
     artifacts = {n: s.artifact for n, s in plan.states().items() if s.artifact and n in record.nodes}
     with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
         for console in (Console(file=file, width=140), PipedConsole()):
-            for part in _parts(plan, record, artifacts):
+            for part in _parts(plan, record, artifacts, console.width):
                 console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
             for line in _next(plan, record, artifacts, again, release):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact]) -> Iterator[Table | str]:
+def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], width: int) -> Iterator[Table | str]:
     yield _steps(record, artifacts)
     training = [a for a in artifacts.values() if a.manifest.kind == "stage"]
     if any(name.endswith("_before") for a in training for name in a.manifest.metrics):
@@ -40,9 +40,7 @@ def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact]) -> 
         yield "\nscores, with 95 % intervals"
         yield _scores(scores)
         differences = [found for artifact in scores for found in _listed(artifact.path / "differences.json")]
-        if differences:
-            yield "\ndifferences on the same items, with 95 % intervals; p by Holm's correction"
-            yield _differences(differences)
+        yield from _differences(differences, width)
     for artifact in artifacts.values():
         agreement = artifact.manifest.metrics.get("agreement")
         if agreement is not None:
@@ -106,25 +104,35 @@ def _scores(artifacts: list[Artifact]) -> Table:
     return table
 
 
-def _differences(differences: list[dict[str, Any]]) -> Table:
-    table = _table("models", "task", "metric", "verdict", "difference", "interval", "n", "p", right=4)
+def _differences(differences: list[dict[str, Any]], width: int) -> Iterator[Table | str]:
+    pairs: dict[str, list[Sequence[str]]] = {}
     for found in differences:
         if "/" in found["metric"]:
-            continue
-        value = "none" if found["value"] is None else f"{found['value']:+.3f}"
-        interval = f"{found['low']:+.2f} to {found['high']:+.2f}" if found["low"] is not None else ""
-        p = "" if found["p_adjusted"] is None else f"{found['p_adjusted']:.3f}"
-        table.add_row(
-            f"{found['first']} > {found['second']}",
-            found["task"],
-            found["metric"].partition(",")[0],
-            found["verdict"],
-            value,
-            interval,
-            str(found["n"]),
-            p,
+            continue  # parts of a figure: they are in differences.json
+        interval = f"{found['low']:+.3f} to {found['high']:+.3f}" if found["low"] is not None else ""
+        pairs.setdefault(f"from `{found['first']}` to `{found['second']}`:", []).append(
+            (
+                f"{found['task']} {found['metric']}",
+                "none" if found["value"] is None else f"{found['value']:+.3f}",
+                interval,
+                str(found["n"]),
+                _p(found["p_adjusted"]),
+                found["verdict"],
+            )
         )
-    return table
+    if pairs:
+        yield "\ndifferences on the same items, with 95 % intervals; p by Holm's correction"
+    for pair, rows in pairs.items():
+        yield pair
+        yield table(
+            ("task and metric", "difference", "interval", "n", "p", "verdict"), rows, width, fold="task and metric"
+        )
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bezoar_core.plan import make_plan
 from bezoar_core.plugins import load
+from bezoar_core.records import Difference, Score
 from bezoar_core.registry import read_registry
-from bezoar_core.runner import RunRecord
+from bezoar_core.runner import NodeRecord, RunRecord
 from bezoar_core.sources import Sources
-from bezoar_core.store import Store
+from bezoar_core.store import Manifest, Store, publish
 from bezoar_core.summary import print_summary
+from bezoar_core.types import Json
 
 TOY = """\
 bezoar: 1
@@ -37,3 +43,82 @@ def test_a_rehearsal_names_the_papers_profile_only_where_there_is_one(
     said = " ".join(capsys.readouterr().out.split())
     assert "a rehearsal of the machinery" in said
     assert ("`bezoar plan mine.yaml --profile paper`" in said) == bool(profiles)
+
+
+COMPARED = """\
+bezoar: 1
+name: compared
+models:
+  openbezoar-sft: {source: "random:config.json"}
+  openbezoar-hh-rlhf-dpo: {source: "random:config.json"}
+steps: {bench: {use: lm-eval, models: [openbezoar-sft, openbezoar-hh-rlhf-dpo], tasks: [any]}}
+"""
+LONG = "mmlu_high_school_government_and_politics"
+
+
+def difference(task: str, metric: str, value: float | None, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any field
+    pair = {"first": "openbezoar-sft", "second": "openbezoar-hh-rlhf-dpo"}
+    return asdict(Difference(**{**pair, "task": task, "metric": metric, "value": value, "n": 1172, **fields}))
+
+
+DIFFERENCES = [
+    difference(LONG, "acc", 0.0982, low=0.0251, high=0.1714, p=0.0001, p_adjusted=0.0004, verdict="higher"),
+    difference("gsm8k", "exact_match,strict-match", -0.02, low=-0.1804, high=0.2196, p=0.5, p_adjusted=1.0),
+    difference("only", "rating", None),
+    difference("mt-bench", "rating/turn-1", 0.7777),
+]
+
+
+def summary(tmp_path: Path, differences: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Return what is printed, and what is left in the run's folder."""
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "tokenizer.txt").write_text("{}\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(COMPARED)
+    registry, store = read_registry(path, load(disabled="")), Store(tmp_path / "artifacts")
+    plan = make_plan(registry, store, Sources(tmp_path, tmp_path / "cache", {}))
+    while unmade := {n: s.fingerprint for n, s in plan.states().items() if s.status == "run" and s.fingerprint}:
+        for name, fingerprint in unmade.items():
+            partial = store.begin(name, fingerprint)
+            if name == "bench":
+                score = Score(model="openbezoar-sft", task="any", metric="acc", value=0.5, n=2)
+                (partial / "scores.json").write_text(json.dumps([asdict(score)]))
+                (partial / "differences.json").write_text(json.dumps(differences))
+            output: dict[str, Json] = {"kind": "scores", "content": name}
+            made = Manifest(
+                step="bench", kind="benchmark", plugin={}, fingerprint=fingerprint, config={}, seed=0, output=output
+            )
+            publish(partial, made)
+    record = RunRecord(id="1", path=tmp_path, nodes={"bench": NodeRecord(status="cached")}, seconds=1.0)
+    print_summary(plan, record, "again", "release")
+    return capsys.readouterr().out, (tmp_path / "summary.txt").read_text()
+
+
+def test_differences_are_a_table_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    printed, kept = summary(tmp_path, DIFFERENCES, capsys)
+    title = "differences on the same items, with 95 % intervals; p by Holm's correction"
+    pair = "from `openbezoar-sft` to `openbezoar-hh-rlhf-dpo`:"
+    lines = [line.rstrip() for line in kept.splitlines()]
+    start = lines.index(title)
+    assert lines[start + 1] == pair and lines.count(pair) == 1
+    rows = [re.split(r" {2,}", line) for line in lines[start + 2 : start + 6]]
+    assert rows == [
+        ["task and metric", "difference", "interval", "n", "p", "verdict"],
+        [f"{LONG} acc", "+0.098", "+0.025 to +0.171", "1172", "<0.001", "higher"],
+        ["gsm8k exact_match,strict-match", "-0.020", "-0.180 to +0.220", "1172", "1.000", "not distinguishable"],
+        ["only rating", "none", "1172", "not distinguishable"],
+    ]
+    assert "rating/turn-1" not in kept, "parts of a figure are in differences.json"
+    table = printed.partition(f"{pair}\n")[2].partition("logs, events")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    shown = "".join(table.split())
+    assert sorted(shown) == sorted("".join(lines[start + 2 : start + 6]).replace(" ", "")), "nothing is cut off"
+    assert {"+0.098", "+0.025", "<0.001", "-0.180", "distinguishable", "1172"} <= set(table.split())
+
+
+def test_without_differences_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, kept = summary(tmp_path, DIFFERENCES[-1:], capsys)
+    assert "scores, with 95 % intervals" in kept and "differences on" not in kept
