@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -25,10 +26,12 @@ _FOLDED = 8
 """Characters a line that a folded column is left at least."""
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, *, fold: str) -> Table:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, *, fold: str, right: Sequence[str] = ()
+) -> Table:
     """Return a table for `width` characters: where they are too few, the column `fold` is folded, and ranges broken.
 
-    Where even that is too wide, every column is folded: nothing is cut off.
+    Where even that is too wide, every column is folded: nothing is cut off. The columns `right` end at the right.
     """
     lines = [columns, *rows]
     if _least(lines) + 2 * len(columns) > width:
@@ -37,7 +40,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int, *, 
     whole = _least(others) + _FOLDED + 2 * len(columns) <= width
     made = Table(box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold", no_wrap=whole and column != fold)
+        justify: Literal["left", "right"] = "right" if column in right else "left"
+        made.add_column(column, overflow="fold", no_wrap=whole and column != fold, justify=justify)
     for line in lines[1:]:
         made.add_row(*map(Text, line))
     return made

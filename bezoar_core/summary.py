@@ -30,15 +30,15 @@ def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> No
 
 
 def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], width: int) -> Iterator[Table | str]:
-    yield _steps(record, artifacts)
+    yield _steps(record, artifacts, width)
     training = [a for a in artifacts.values() if a.manifest.kind == "stage"]
     if any(name.endswith("_before") for a in training for name in a.manifest.metrics):
         yield "\nheld-out figures, before and after each stage"
-        yield _training(training)
+        yield _training(training, width)
     scores = [a for a in artifacts.values() if (a.path / "scores.json").is_file()]
     if scores:
         yield "\nscores, with 95 % intervals"
-        yield _scores(scores)
+        yield _scores(scores, width)
         differences = [found for artifact in scores for found in _listed(artifact.path / "differences.json")]
         yield from _differences(differences, width)
     for artifact in artifacts.values():
@@ -47,16 +47,8 @@ def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], wid
             yield _agreement(artifact)
 
 
-def _table(*columns: str, right: int = 0) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        numeric = index >= len(columns) - right
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
-    return table
-
-
-def _steps(record: RunRecord, artifacts: Mapping[str, Artifact]) -> Table:
-    table = _table("step", "state", "kept", "dropped", "requests", "replayed", "tokens out", "seconds", right=6)
+def _steps(record: RunRecord, artifacts: Mapping[str, Artifact], width: int) -> Table:
+    rows: list[Sequence[str]] = []
     for name, node in record.nodes.items():
         manifest = artifacts[name].manifest if name in artifacts else None
         kept, dropped = "", ""
@@ -65,25 +57,27 @@ def _steps(record: RunRecord, artifacts: Mapping[str, Artifact]) -> Table:
         cost = manifest.cost if manifest and node.status == "made" else {}
         figures = [_figure(cost.get(key)) for key in ("requests", "replayed", "output_tokens")]
         seconds = f"{node.seconds:.1f}" if node.status == "made" else ""
-        table.add_row(name, node.status, kept, dropped, *figures, seconds)
-    return table
+        rows.append((name, node.status, kept, dropped, *figures, seconds))
+    numbers = ("kept", "dropped", "requests", "replayed", "tokens out", "seconds")
+    return table(("step", "state", *numbers), rows, width, fold="step", right=numbers)
 
 
-def _training(artifacts: list[Artifact]) -> Table:
+def _training(artifacts: list[Artifact], width: int) -> Table:
     names = sorted({n.removesuffix("_before") for a in artifacts for n in a.manifest.metrics if n.endswith("_before")})
-    table = _table("stage", "figure", "before", "after", "change", right=3)
+    rows: list[Sequence[str]] = []
     for artifact in artifacts:
         metrics = artifact.manifest.metrics
         for name in names:
             before, after = metrics.get(f"{name}_before"), metrics.get(f"{name}_after")
             if before is not None and after is not None:
                 row = (f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}")
-                table.add_row(artifact.manifest.step, name.replace("_", " "), *row)
-    return table
+                rows.append((artifact.manifest.step, name.replace("_", " "), *row))
+    numbers = ("before", "after", "change")
+    return table(("stage", "figure", *numbers), rows, width, fold="stage", right=numbers)
 
 
-def _scores(artifacts: list[Artifact]) -> Table:
-    table = _table("model", "task", "metric", "value", "interval", "n", "not scored", right=4)
+def _scores(artifacts: list[Artifact], width: int) -> Table:
+    rows: list[Sequence[str]] = []
     for artifact in artifacts:
         for score in _listed(artifact.path / "scores.json"):
             if "/" in score["metric"]:
@@ -91,17 +85,9 @@ def _scores(artifacts: list[Artifact]) -> Table:
             value = "none" if score["value"] is None else f"{score['value']:.3f}"
             interval = f"{score['low']:.2f} to {score['high']:.2f}" if score["low"] is not None else ""
             missing = ", ".join(f"{n} {outcome}" for outcome, n in score["missing"].items() if n)
-            row = (
-                score["model"],
-                score["task"],
-                score["metric"].partition(",")[0],
-                value,
-                interval,
-                str(score["n"]),
-                missing,
-            )
-            table.add_row(*row)
-    return table
+            rows.append((score["model"], score["task"], score["metric"], value, interval, str(score["n"]), missing))
+    columns = ("model", "task", "metric", "value", "interval", "n", "not scored")
+    return table(columns, rows, width, fold="task", right=("value", "interval", "n"))
 
 
 def _differences(differences: list[dict[str, Any]], width: int) -> Iterator[Table | str]:
@@ -125,7 +111,11 @@ def _differences(differences: list[dict[str, Any]], width: int) -> Iterator[Tabl
     for pair, rows in pairs.items():
         yield pair
         yield table(
-            ("task and metric", "difference", "interval", "n", "p", "verdict"), rows, width, fold="task and metric"
+            ("task and metric", "difference", "interval", "n", "p", "verdict"),
+            rows,
+            width,
+            fold="task and metric",
+            right=("difference", "interval", "n", "p"),
         )
 
 

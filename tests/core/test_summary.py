@@ -81,7 +81,15 @@ def summary(tmp_path: Path, differences: list[dict[str, Any]], capsys: pytest.Ca
         for name, fingerprint in unmade.items():
             partial = store.begin(name, fingerprint)
             if name == "bench":
-                score = Score(model="openbezoar-sft", task="any", metric="acc", value=0.5, n=2)
+                score = Score(
+                    model="openbezoar-sft",
+                    task=LONG,
+                    metric="exact_match,strict-match",
+                    value=0.5,
+                    n=2,
+                    low=0.1,
+                    high=0.9,
+                )
                 (partial / "scores.json").write_text(json.dumps([asdict(score)]))
                 (partial / "differences.json").write_text(json.dumps(differences))
             output: dict[str, Json] = {"kind": "scores", "content": name}
@@ -122,3 +130,14 @@ def test_differences_are_a_table_a_pair(
 def test_without_differences_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, kept = summary(tmp_path, DIFFERENCES[-1:], capsys)
     assert "scores, with 95 % intervals" in kept and "differences on" not in kept
+
+
+def test_nothing_is_cut_off_a_score_on_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    printed, kept = summary(tmp_path, [], capsys)
+    assert re.search(rf"openbezoar-sft +{LONG} +exact_match,strict-match +0.500 +0.10 to 0.90 +2", kept)
+    shown, whole = (text.partition("\nscores")[2].partition("logs, events")[0] for text in (printed, kept))
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= 80
+    assert sorted("".join(shown.split())) == sorted("".join(whole.split()))
