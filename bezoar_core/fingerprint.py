@@ -12,7 +12,7 @@ import orjson
 
 from bezoar_core.fields import for_comparison, meaning, references
 from bezoar_core.formats import DEFAULT_FORMAT
-from bezoar_core.graph import Node, own_references
+from bezoar_core.graph import Node, loads, own_references
 from bezoar_core.plugins import prompts_of
 from bezoar_core.references import item_datasets
 from bezoar_core.registry import JudgeEntry, ModelEntry, Registry
@@ -111,7 +111,7 @@ def _content(
         return _judge(registry.judges[ref.name], contents, artifacts)
     if isinstance(ref, BenchmarkRef):
         return _items(ref, contents, artifacts)
-    loaded = node.step.kind == "stage" or getattr(node.step.plugin, "loads_models", False)
+    loaded = loads(registry, node)
     if ref.name in registry.steps:
         return _made(ref, contents, artifacts, asked=not loaded)
     if isinstance(ref, DatasetRef):

@@ -66,14 +66,24 @@ def asked_models(registry: Registry, node: Node) -> list[str]:
             names.append(ref.name)
         elif isinstance(ref, JudgeRef):
             names += [r.name for _, r in references(registry.judges[ref.name].plugin) if isinstance(r, ModelRef)]
-    if node.part == "measure" and node.subject and not getattr(node.step.plugin, "loads_models", False):
+    if node.part == "measure" and node.subject and not loads(registry, node):
         names.append(node.subject)
     return list(dict.fromkeys(names))
 
 
+def loads(registry: Registry, node: Node) -> bool:
+    """Say whether a node reads a model's folder itself: a stage, or a measurement that does where there is a folder."""
+    if node.step.kind == "stage":
+        return True
+    if node.part != "measure" or not getattr(node.step.plugin, "loads_models", False):
+        return False
+    model = registry.models.get(str(node.subject))
+    return model is None or model.source is not None
+
+
 def is_local(registry: Registry, node: Node) -> bool:
     """Say whether a node's process loads a model: such nodes run one at a time."""
-    if node.step.kind == "stage" or (node.part == "measure" and getattr(node.step.plugin, "loads_models", False)):
+    if loads(registry, node):
         return True
     return any(n not in registry.models or registry.models[n].settings.local for n in asked_models(registry, node))
 

@@ -269,7 +269,8 @@ class Stage(Plugin, Protocol):
 class Benchmark(Plugin, Protocol):
     """Measures one model at a time, each its own artifact, and then compares over all.
 
-    A class variable `loads_models = True` says that `measure` reads the model's folder itself instead of asking.
+    A class variable `loads_models = True` says that `measure` reads the model's folder itself instead of asking, where
+    there is one: a model behind an API it asks.
     """
 
     def items(self) -> Iterable[Item]:

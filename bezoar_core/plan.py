@@ -9,7 +9,7 @@ from typing import Literal
 
 from bezoar_core.fields import configuration
 from bezoar_core.fingerprint import Contents, fingerprint, input_contents
-from bezoar_core.graph import Node, graph
+from bezoar_core.graph import Node, graph, loads
 from bezoar_core.plugins import code_digest
 from bezoar_core.registry import Registry
 from bezoar_core.sources import Sources
@@ -83,7 +83,7 @@ class Plan:
         if node.name in rerun:
             return _again(found, "--rerun")
         if artifact.manifest.plugin.get("code") != code_digest(node.step.owned.cls):
-            if replays(node) and node.step.rerun == "auto":
+            if not loads(self.registry, node) and node.step.rerun == "auto":
                 return _again(found, "code changed since (replies come from the ledger)")
             return State(**{**vars(found), "why": f"code changed since (`--rerun {node.step.name}` to make it again)"})
         return found
@@ -108,11 +108,6 @@ class Plan:
 
 def _again(state: State, why: str) -> State:
     return State(**{**vars(state), "status": "run", "why": why, "artifact": None})
-
-
-def replays(node: Node) -> bool:
-    """Say whether making a node again costs nothing, its replies being in the ledger."""
-    return node.step.kind != "stage" and not getattr(node.step.plugin, "loads_models", False)
 
 
 def make_plan(registry: Registry, store: Store, sources: Sources) -> Plan:

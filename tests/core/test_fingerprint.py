@@ -10,7 +10,7 @@ import pytest
 
 from bezoar_core.fields import marks, meaning, path_content
 from bezoar_core.fingerprint import Contents, digest, fingerprint, input_contents
-from bezoar_core.graph import Node, graph
+from bezoar_core.graph import Node, asked_models, graph, is_local
 from bezoar_core.plugins import load
 from bezoar_core.registry import Registry, StepEntry, read_registry
 from bezoar_core.sources import Sources
@@ -156,3 +156,31 @@ steps:
     assert before["bench@sft"] != after["bench@sft"]
     assert before["dpo"] == after["dpo"] and before["harness@sft"] == after["harness@sft"]
     assert None not in before.values()
+
+
+def test_a_benchmark_that_loads_models_asks_the_one_without_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "registry.yaml"
+    path.write_text("""\
+bezoar: 1
+name: small
+models:
+  weights: {source: "file:model"}
+  api: {client: echo, replies: [one]}
+steps:
+  harness: {use: lm-eval, models: [weights, api], tasks: [any]}
+""")
+
+    def seen(reply: str) -> dict[str, object]:
+        registry = read_registry(path, load(disabled=""), (), (f"models.api.replies=[{reply}]",))
+        nodes = graph(registry)
+        contents = Contents(registry, Sources(tmp_path, tmp_path / "cache", {}), {})
+        assert asked_models(registry, nodes["harness@api"]) == ["api"]
+        assert asked_models(registry, nodes["harness@weights"]) == []
+        assert not is_local(registry, nodes["harness@api"]) and is_local(registry, nodes["harness@weights"])
+        return {name: input_contents(nodes[name], contents, {}) for name in ("harness@api", "harness@weights")}
+
+    before, after = seen("one"), seen("two")
+    assert None not in before.values()
+    assert before["harness@weights"] == after["harness@weights"]
+    assert before["harness@api"] != after["harness@api"], "its settings are what it answers by"
