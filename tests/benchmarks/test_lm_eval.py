@@ -3,53 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from harness_runs import BOTH, ROWS, TASKS, benchmark, collected, compared, documents, measured, own_tasks, tiny_model
 
 from bezoar_core.draw import KeyedDraw
-from bezoar_core.errors import BezoarError, DataError
-from bezoar_core.records import Difference, ModelDir, Sample, Score, Subject
-from bezoar_core.sources import Sources, cache_folder, parse
+from bezoar_core.records import Difference, ModelDir, Score
 from bezoar_core.testing import ScriptedAsk
 from bezoar_core.types import ModelRef
 from bezoar_plugins.benchmarks.lm_eval import LmEval
 
-T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
-TASKS = ROOT / "examples" / "tasks"
-BOTH = ("bezoar_sort_mc", "bezoar_copy_gen")
-
 
 @pytest.fixture(scope="session")
 def model() -> ModelDir:
-    path = Sources(ROOT, cache_folder(), {}).model_dir(parse("random:examples/tiny/config.json"))
-    return ModelDir(name="tiny", path=path, format="chat", content="tiny", base=path)
-
-
-def benchmark(**fields: Any) -> LmEval:  # noqa: ANN401 - any field
-    return LmEval(**{"models": (ModelRef("tiny"),), "tasks": BOTH, "include_path": str(TASKS), "limit": 12, **fields})
-
-
-async def collected(source: AsyncIterator[T]) -> list[T]:
-    return [one async for one in source]
-
-
-async def measured(bench: LmEval, model: ModelDir, out: Path) -> list[Sample]:
-    out.mkdir(parents=True, exist_ok=True)
-    ask = ScriptedAsk(lambda request: "never")
-    subject = Subject(name="tiny", ref=ModelRef("tiny"), model=model)
-    samples = await collected(bench.measure(subject, ask, KeyedDraw(7), out))
-    assert not ask.requests
-    return samples
-
-
-async def compared(bench: LmEval, samples: list[Sample], out: Path) -> dict[tuple[str, str], Score]:
-    scores = await collected(bench.compare({"tiny": samples}, ScriptedAsk(lambda request: ""), KeyedDraw(7), out))
-    return {(score.task, score.metric): score for score in scores if isinstance(score, Score)}
+    return tiny_model()
 
 
 def direct(model: ModelDir, include_path: Path, tasks: tuple[str, ...], **options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -67,10 +37,6 @@ def direct(model: ModelDir, include_path: Path, tasks: tuple[str, ...], **option
     )
     assert found is not None
     return dict(found)
-
-
-def documents(samples: list[Sample]) -> list[Sample]:
-    return [sample for sample in samples if "aggregate" not in sample.data]
 
 
 async def test_figures_equal_the_harnesss_own(model: ModelDir, tmp_path: Path) -> None:
@@ -101,29 +67,6 @@ async def test_figures_equal_the_harnesss_own(model: ModelDir, tmp_path: Path) -
     assert len(documents(samples)) == 12 * 3 and len(samples) == 12 * 3 + 3
 
 
-async def test_the_results_file_is_the_harnesss_without_time_and_place(model: ModelDir, tmp_path: Path) -> None:
-    from lm_eval.loggers import EvaluationTracker
-
-    await measured(benchmark(limit=4), model, tmp_path)
-    text = (tmp_path / "results.json").read_text()
-    ours = json.loads(text)
-    found = direct(model, TASKS, BOTH, limit=4, evaluation_tracker=(tracker := EvaluationTracker(str(tmp_path))))
-    tracker.save_results_aggregated(results=found, samples=found.pop("samples"))
-    (written,) = tmp_path.rglob("results_*.json")
-    theirs = json.loads(written.read_text())
-    changing = {"date", "git_hash", "upper_git_hash", "pretty_env_info", "start_time", "end_time"}
-    changing |= {"total_evaluation_time_seconds"}
-    unused = {"system_instruction", "system_instruction_sha", "chat_template", "chat_template_sha"}
-    assert set(theirs) - set(ours) <= changing | unused | {"fewshot_as_multiturn"}
-    assert set(ours) - set(theirs) == {"tokenisation_differs"}
-    same = set(ours) & set(theirs) - {"config", "configs", "model_source", "model_name", "model_name_sanitized"}
-    assert {key: ours[key] for key in same} == {key: theirs[key] for key in same} and "results" in same
-    assert {**ours["config"], "model": "", "device": ""} == {**theirs["config"], "model": "", "device": ""}
-    assert ours["config"]["model"] == ours["model_name"] == "tiny"
-    for place in (str(ROOT), str(model.path), str(tmp_path)):
-        assert place not in text
-
-
 async def test_two_runs_give_the_same_bytes(model: ModelDir, tmp_path: Path) -> None:
     runs = []
     for run in ("a", "b"):
@@ -132,48 +75,9 @@ async def test_two_runs_give_the_same_bytes(model: ModelDir, tmp_path: Path) -> 
     assert runs[0] == runs[1]
 
 
-def write_tasks(folder: Path, tasks: Mapping[str, str], rows: list[dict[str, Any]]) -> Path:
-    folder.mkdir()
-    loader = "import json\nfrom pathlib import Path\n\n\ndef load(**_ignored):\n    from datasets import Dataset\n\n"
-    loader += '    rows = json.loads((Path(__file__).parent / "rows.json").read_text())\n'
-    loader += '    data = Dataset.from_list(rows)\n    return {"test": data, "train": data}\n'
-    (folder / "own_rows.py").write_text(loader)
-    (folder / "rows.json").write_text(json.dumps(rows))
-    for name, text in tasks.items():
-        (folder / f"{name}.yaml").write_text(text)
-    return folder
-
-
-CHOICE = """
-task: {name}
-custom_dataset: !function own_rows.load
-test_split: test
-fewshot_split: train
-output_type: multiple_choice
-doc_to_text: "{text}"
-target_delimiter: "{delimiter}"
-doc_to_choice: choices
-doc_to_target: answer
-metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
-"""
-GROUP = """
-group: own_group
-task: [own_apart, own_joint]
-aggregate_metric_list: [{metric: acc, aggregation: mean, weight_by_size: true}]
-"""
-ROWS: list[dict[str, Any]] = [
-    {"q": f"{a} and {b} are", "choices": [str(a + b), str(a * b + 11)], "answer": 0} for a in (2, 3) for b in (4, 9)
-]
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    tasks = {
-        "own_apart": CHOICE.format(name="own_apart", text="{{q}}:", delimiter=" "),
-        "own_joint": CHOICE.format(name="own_joint", text="{{q}} ", delimiter=""),
-        "own_group": GROUP,
-    }
-    return write_tasks(tmp_path / "own", tasks, ROWS)
+    return own_tasks(tmp_path / "own")
 
 
 async def test_groups_are_scored_as_the_harness_does(model: ModelDir, own: Path, tmp_path: Path) -> None:
@@ -268,6 +172,36 @@ async def test_differences_of_tokenisation_are_counted(model: ModelDir, own: Pat
     assert json.loads((tmp_path / "results.json").read_text())["tokenisation_differs"] == expected
 
 
+async def test_segments_are_tokenised_each_by_itself(model: ModelDir, own: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model.path)
+    weights = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+
+    def likelihood(context: str, continuation: str) -> float:
+        before, after = (
+            list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (context, continuation)
+        )
+        with torch.no_grad():
+            logits = weights(torch.tensor([before + after])).logits[0].log_softmax(-1)
+        return float(sum(logits[len(before) - 1 + place, token] for place, token in enumerate(after)))
+
+    bench = benchmark(tasks=("own_apart", "own_joint"), include_path=str(own), tokenise="segments")
+    samples = await measured(bench, model, tmp_path)
+    for sample in documents(samples):
+        (context,) = sample.data["prompts"]
+        expected = [likelihood(context, continuation) for continuation in sample.data["asked"]]
+        assert [float(one[0][0]) for one in sample.data["responses"]] == pytest.approx(expected, abs=1e-4)
+    scores = await compared(bench, samples, tmp_path)
+    assert {score.data["tokenise"] for score in scores.values()} == {"segments"}
+    plain = benchmark(tasks=("own_apart", "own_joint"), include_path=str(own))
+    joint = await compared(plain, await measured(plain, model, tmp_path), tmp_path)
+    for (task, metric), score in joint.items():
+        assert "tokenise" not in score.data
+        assert score.data["tokenisation_differs"] == scores[task, metric].data["tokenisation_differs"]
+
+
 @pytest.mark.parametrize("shots", [2, {"own_apart": 2}])
 async def test_shots_are_given(model: ModelDir, own: Path, tmp_path: Path, shots: int | dict[str, int]) -> None:
     bench = benchmark(tasks=("own_apart", "own_joint"), include_path=str(own), shots=shots)
@@ -313,49 +247,3 @@ def test_items_have_question_and_answer() -> None:
     rows = [json.loads(line) for line in (TASKS / "sort_mc.jsonl").read_text().splitlines()[:2]]
     assert [i.fields["answer"] for i in items[:2]] == [row["choices"][row["answer"]] for row in rows]
     assert all(row["question"] in item.fields["question"] for item, row in zip(items, rows, strict=False))
-
-
-async def test_a_model_without_a_folder_is_told(tmp_path: Path) -> None:
-    subject = Subject(name="gpt", ref=ModelRef("gpt"))
-    source = benchmark().measure(subject, ScriptedAsk(lambda request: ""), KeyedDraw(7), tmp_path)
-    with pytest.raises(BezoarError, match="model `gpt` has no folder to load"):
-        await collected(source)
-
-
-def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="`include_path` is no folder"):
-        list(benchmark(include_path=str(tmp_path / "nowhere")).items())
-
-
-def test_shots_for_another_task_are_told() -> None:
-    with pytest.raises(BezoarError, match="`shots` is given for `bezoar_sort`\n  tip: did you mean `bezoar_sort_mc`"):
-        list(benchmark(shots={"bezoar_sort": 1}).items())
-
-
-def test_no_task_is_told() -> None:
-    with pytest.raises(BezoarError, match="`tasks` is empty"):
-        list(benchmark(tasks=()).items())
-
-
-def test_a_task_named_twice_is_told(own: Path) -> None:
-    with pytest.raises(BezoarError, match="task `own_joint` is there twice"):
-        list(benchmark(tasks=("own_group", "own_joint"), include_path=str(own)).items())
-
-
-def test_a_task_that_runs_code_is_told(tmp_path: Path) -> None:
-    text = CHOICE.format(name="own_code", text="{{q}}", delimiter=" ") + "unsafe_code: true\n"
-    folder = write_tasks(tmp_path / "code", {"own_code": text}, ROWS)
-    with pytest.raises(BezoarError, match="task `own_code` runs code that the model writes, which is not done here"):
-        list(benchmark(tasks=("own_code",), include_path=str(folder)).items())
-
-
-def test_a_task_whose_data_is_missing_is_told(own: Path) -> None:
-    (own / "rows.json").unlink()
-    with pytest.raises(BezoarError, match="task `own_apart` cannot be loaded: FileNotFoundError"):
-        list(benchmark(tasks=("own_apart",), include_path=str(own)).items())
-
-
-@pytest.mark.slow  # the harness reads the YAML of its 14,000 tasks
-def test_an_unknown_task_is_told() -> None:
-    with pytest.raises(BezoarError, match="unknown task `hellaswagg`\n  tip: did you mean `hellaswag`"):
-        list(benchmark(tasks=("bezoar_sort_mc", "hellaswagg")).items())

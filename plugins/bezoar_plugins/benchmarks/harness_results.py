@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from bezoar_core.records import Sample
 from bezoar_core.types import Json
-
-if TYPE_CHECKING:
-    from lm_eval.models.huggingface import HFLM
+from bezoar_plugins.benchmarks.harness_asking import Lost
 
 _CHANGING = ("date", "git_hash", "upper_git_hash", "pretty_env_info")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -24,22 +22,34 @@ class Evaluated:
     """What the harness handed back: its results, and by task the rows it logged.
 
     `tokenised` counts by task the `requests`, and those that `differ`: whose ids, tokenised jointly as the harness
-    does, are not those of context and continuation tokenised each by itself, as our stages do.
+    does, are not those of context and continuation tokenised each by itself, as our stages do. `lost` are samples of
+    documents without an answer, `marks` what is said of every figure.
     """
 
     results: Mapping[str, Json]
     rows: Mapping[str, Sequence[Mapping[str, Json]]]
-    tokenised: Mapping[str, Mapping[str, int]]
+    tokenised: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    lost: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    marks: Mapping[str, Json] = field(default_factory=dict)
 
 
-def evaluated(found: object, harness: HFLM) -> Evaluated:
-    """Return what `simple_evaluate` returned, as JSON."""
-    from lm_eval.utils import handle_non_serializable
-
-    results = _dict(json.loads(json.dumps(found, default=handle_non_serializable)))
+def evaluated(
+    found: object,
+    *,
+    differs: Mapping[tuple[str, str], bool] | None = None,
+    lost: Iterable[Lost] = (),
+    marks: Mapping[str, Json] | None = None,
+) -> Evaluated:
+    """Return what `simple_evaluate` returned, as JSON; `differs` says it of each context and continuation."""
+    results = _dict(_json(found))
     rows = {task: [_dict(row) for row in _list(listed)] for task, listed in _dict(results.pop("samples")).items()}
+    gone = {(one.task, one.document): one for one in lost}
     return Evaluated(
-        results=results, rows=rows, tokenised={task: _tokenised(listed, harness) for task, listed in rows.items()}
+        results=results,
+        rows=rows,
+        tokenised={task: _tokenised(listed, differs) for task, listed in rows.items()} if differs is not None else {},
+        lost={task: list(_lost(listed, [o for o in gone.values() if o.task == task])) for task, listed in rows.items()},
+        marks=marks or {},
     )
 
 
@@ -68,10 +78,11 @@ def document_samples(task: str, rows: Sequence[Mapping[str, Json]]) -> Iterator[
             )
 
 
-def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
+def aggregate_samples(found: Evaluated, headlines: Mapping[str, str]) -> Iterator[Sample]:
     """Yield a sample a task or group and metric: the harness's own figure, `data` marked `aggregate`.
 
-    A group's has its `tasks`.
+    A group's has its `tasks`. `headlines` says by task which metric is `headline`; where it says nothing, `data` does
+    not either.
     """
     results, tokenised = found.results, found.tokenised
     figures = {**_dict(results["results"]), **_dict(results.get("groups"))}
@@ -83,6 +94,7 @@ def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
             if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
             error = metrics.get(f"{metric}_stderr,{used}")
+            missing = _missing(found, [str(leaf) for leaf in _leaves(task, members)], label(metric, used))
             yield Sample(
                 item=task,
                 metric=label(metric, used),
@@ -98,8 +110,17 @@ def aggregate_samples(found: Evaluated) -> Iterator[Sample]:
                     "higher_is_better": _dict(_dict(results["higher_is_better"]).get(task)).get(metric),
                     **({"tasks": [*_leaves(task, members)]} if task in members else {}),
                     **({"tokenisation_differs": dict(tokenised[task])} if task in tokenised else {}),
+                    **({"missing": missing} if missing else {}),
+                    **({"headline": headlines[task] == label(metric, used)} if task in headlines else {}),
+                    **found.marks,
                 },
             )
+
+
+def _missing(found: Evaluated, tasks: Collection[str], metric: str) -> dict[str, Json]:
+    """Count by outcome the documents that a figure over `tasks` lacks."""
+    lost = [sample for task in tasks for sample in found.lost.get(task, ()) if sample.metric == metric]
+    return dict(sorted(Counter(sample.outcome for sample in lost).items()))
 
 
 def label(metric: str, used: str) -> str:
@@ -107,8 +128,11 @@ def label(metric: str, used: str) -> str:
     return metric if used == "none" else f"{metric},{used}"
 
 
-def results_file(found: Evaluated, name: str) -> str:
-    """Return the results as the harness's command writes them, without what changes by itself: time, path, machine."""
+def results_file(found: Evaluated, name: str, source: str, template: str | None) -> str:
+    """Return the results as the harness's command writes them, without what changes by itself: time, path, machine.
+
+    `source` says by what the model was reached, `template` is the chat template where prompts went through one.
+    """
     from lm_eval.utils import hash_string, sanitize_model_name
 
     kept = {key: value for key, value in found.results.items() if key not in _CHANGING}
@@ -118,7 +142,13 @@ def results_file(found: Evaluated, name: str) -> str:
         task: str(hash_string("".join(f"{r['doc_hash']}{r['prompt_hash']}{r['target_hash']}" for r in rows)))
         for task, rows in found.rows.items()
     }
-    kept |= {"model_source": "hf", "model_name": name, "model_name_sanitized": str(sanitize_model_name(name))}
+    kept |= {"model_source": source, "model_name": name, "model_name_sanitized": str(sanitize_model_name(name))}
+    kept |= {
+        "system_instruction": None,
+        "system_instruction_sha": None,
+        "fewshot_as_multiturn": None if template is None else True,
+    }
+    kept |= {"chat_template": template, "chat_template_sha": str(hash_string(template)) if template else None}
     kept["tokenisation_differs"] = {task: {**figures} for task, figures in found.tokenised.items()}
     return json.dumps(kept, indent=2, ensure_ascii=False) + "\n"
 
@@ -131,14 +161,24 @@ def _leaves(name: str, members: Mapping[str, Json]) -> Iterator[Json]:
         yield from _leaves(str(member), members)
 
 
-def _tokenised(rows: Sequence[Mapping[str, Json]], harness: HFLM) -> dict[str, int]:
+def _lost(rows: Sequence[Mapping[str, Json]], lost: Sequence[Lost]) -> Iterator[Sample]:
+    """Yield a sample a document without an answer, filter and metric that it would have had."""
+    metrics = dict.fromkeys(label(str(metric), str(row["filter"])) for row in rows for metric in _list(row["metrics"]))
+    for one in lost:
+        for metric in metrics:
+            yield Sample(
+                item=f"{one.task}/{one.document}",
+                metric=metric,
+                outcome=one.outcome,
+                value=None,
+                category=one.task,
+                data=_dict(_json(one.data)),
+            )
+
+
+def _tokenised(rows: Sequence[Mapping[str, Json]], differs: Mapping[tuple[str, str], bool]) -> dict[str, int]:
     pairs = list(_pairs(rows))
-    differ = {
-        (context, continuation): [token for part in harness._encode_pair(context, continuation) for token in part]
-        != [*harness.tok_encode(context), *harness.tok_encode(continuation, add_special_tokens=False)]
-        for context, continuation in dict.fromkeys(pairs)
-    }
-    return {"requests": len(pairs), "differ": sum(differ[pair] for pair in pairs)}
+    return {"requests": len(pairs), "differ": sum(differs[pair] for pair in pairs)}
 
 
 def _pairs(rows: Sequence[Mapping[str, Json]]) -> Iterator[tuple[str, str]]:
@@ -157,6 +197,13 @@ def _placeless(config: Mapping[str, Json]) -> dict[str, Json]:
     place = source.rpartition("/lm_eval/tasks/")[2] if "/lm_eval/tasks/" in source else PurePath(source).name
     text = json.dumps({**config, "metadata": {**metadata, "config_source": place}})
     return _dict(json.loads(_ADDRESS.sub("", text)))
+
+
+def _json(value: object) -> Json:
+    from lm_eval.utils import handle_non_serializable
+
+    made: Json = json.loads(json.dumps(value, default=handle_non_serializable))
+    return made
 
 
 def _dict(value: Json) -> dict[str, Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,54 @@ if TYPE_CHECKING:
     from lm_eval.tasks._index import Entry
 
 WHERE = "lm-eval"
-_REFUSED = {"UNSAFE_CODE": "runs code that the model writes", "MULTIMODAL": "shows the model pictures"}
+_NEAR = 3
+_UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectError", "ConnectTimeout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """What to measure: `names` of tasks, groups or tags, `shots` of some of them, and whose code may run.
+
+    `unsafe` names tasks that run what the model writes, `trusted` those whose data set may bring code.
+    """
+
+    names: Sequence[str]
+    include_path: str | None = None
+    shots: Mapping[str, int]
+    unsafe: Sequence[str] = ()
+    trusted: Sequence[str] = ()
+
+
+def load(chosen: Chosen) -> tuple[TaskManager, list[Task | Group]]:
+    """Return the index and what the names in it stand for, groups whole."""
+    for name in chosen.shots:
+        if name not in chosen.names:
+            raise BezoarError(f"`shots` is given for `{name}`", where=WHERE, tip=nearest(name, chosen.names))
+    manager = task_manager(chosen.include_path, chosen.names)
+    _refuse_untrusted(manager.task_index, chosen)
+    found: list[Task | Group] = []
+    for name in chosen.names:
+        loaded = _load(manager, name)
+        for task in leaves(loaded):
+            if getattr(task, "MULTIMODAL", False):
+                raise BezoarError(f"task `{task.task_name}` shows the model pictures or sounds", where=WHERE)
+            if getattr(task, "UNSAFE_CODE", False) and task.task_name not in chosen.unsafe:
+                message = f"task `{task.task_name}` runs code that the model writes, on this machine"
+                tip = f"where that is contained, name it: `confirm_unsafe: [{task.task_name}]`"
+                raise BezoarError(message, where=WHERE, tip=tip)
+            if name in chosen.shots:
+                task.set_config(key="num_fewshot", value=chosen.shots[name])
+        found += loaded
+    names = [str(task.task_name) for task in leaves(found)]
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise BezoarError(f"task `{name}` is there twice", where=WHERE, tip="a group in `tasks` has it too")
+    for field, listed in (("confirm_unsafe", chosen.unsafe), ("trust_remote_code", chosen.trusted)):
+        for name in listed:
+            if name not in names:
+                tip = nearest(name, names)
+                raise BezoarError(f"`{field}` names `{name}`, which is not measured", where=WHERE, tip=tip)
+    return manager, found
 
 
 def task_manager(include_path: str | None, names: Sequence[str]) -> TaskManager:
@@ -26,41 +74,18 @@ def task_manager(include_path: str | None, names: Sequence[str]) -> TaskManager:
     from lm_eval.tasks import TaskManager
 
     if include_path is not None:
-        if not Path(include_path).is_dir():
-            raise DataError("`include_path` is no folder", where=include_path, tip="name a folder of task YAMLs")
+        _check_folder(Path(include_path))
         own = TaskManager(include_path=include_path, include_defaults=False)
         if all(_complete(own.task_index, name) for name in names):
             return own
     manager = TaskManager(include_path=include_path)
-    for name in names:
-        if name not in manager.task_index:
-            near = get_close_matches(name, manager.all_tasks, n=1)
-            tip = f"did you mean `{near[0]}`?" if near else "`lm_eval ls tasks` lists them"
-            raise BezoarError(f"unknown task `{name}`", where=WHERE, tip=tip)
+    unknown = [name for name in names if name not in manager.task_index]
+    if unknown:
+        listed = ", ".join(f"`{name}`" for name in unknown)
+        near = [match for name in unknown for match in get_close_matches(name, manager.all_tasks, n=_NEAR)]
+        tip = f"did you mean {_or(near)}?" if near else "`lm_eval ls tasks` lists them"
+        raise BezoarError(f"unknown task{'s' if unknown[1:] else ''} {listed}", where=WHERE, tip=tip)
     return manager
-
-
-def load(manager: TaskManager, names: Sequence[str], shots: Mapping[str, int]) -> list[Task | Group]:
-    """Return what `names` stand for, groups whole, with `shots` examples where that names them."""
-    for name in shots:
-        if name not in names:
-            raise BezoarError(f"`shots` is given for `{name}`", where=WHERE, tip=nearest(name, names))
-    if not names:
-        raise BezoarError("`tasks` is empty", where=WHERE, tip="name tasks of the harness or of `include_path`")
-    found: list[Task | Group] = []
-    for name in names:
-        loaded = _load(manager, name)
-        for task in leaves(loaded):
-            for mark, does in _REFUSED.items():
-                if getattr(task, mark, False):
-                    raise BezoarError(f"task `{task.task_name}` {does}, which is not done here", where=WHERE)
-            if name in shots:
-                task.set_config(key="num_fewshot", value=shots[name])
-        found += loaded
-    for name, times in Counter(task.task_name for task in leaves(found)).items():
-        if times > 1:
-            raise BezoarError(f"task `{name}` is there twice", where=WHERE, tip="a group in `tasks` has it too")
-    return found
 
 
 def leaves(loaded: Iterable[Task | Group]) -> Iterator[Task]:
@@ -84,23 +109,84 @@ def documents(task: Task, limit: int | None) -> Iterator[Item]:
         yield Item(id=f"{task.task_name}/{number}", fields=fields, category=str(task.task_name))
 
 
+def _check_folder(path: Path) -> None:
+    """Raise for a folder that is none, and for a file in it that the harness would pass over without a word."""
+    import yaml
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    if not path.is_dir():
+        raise DataError("`include_path` is no folder", where=str(path), tip="name a folder of task YAMLs")
+    for file in sorted(path.rglob("*.yaml")):
+        try:
+            load_yaml(file, resolve_func=False)
+        except (yaml.YAMLError, ValueError, OSError) as error:
+            raise DataError(f"the task file cannot be read: {_line(error)}", where=str(file)) from error
+
+
 def _complete(index: Mapping[str, Entry], name: str) -> bool:
     """Say whether `name` and what it is a group of are in the index."""
     if name not in index:
         return False
-    members = (index[name].cfg or {}).get("task")
-    if not isinstance(members, list):
-        return True
-    named = [member.get("task") if isinstance(member, dict) else member for member in members]
+    named = [member.get("task") if isinstance(member, dict) else member for member in _members(index[name])]
     return all(_complete(index, member) for member in named if isinstance(member, str))
+
+
+def _members(entry: Entry) -> Sequence[object]:
+    members = (entry.cfg or {}).get("task")
+    return members if isinstance(members, list) else sorted(entry.tags) if entry.yaml_path is None else ()
+
+
+def _refuse_untrusted(index: Mapping[str, Entry], chosen: Chosen) -> None:
+    asking = [leaf for name in chosen.names for leaf in _asking_for_trust(index, name)]
+    for name in asking:
+        if name not in chosen.trusted:
+            message = f"task `{name}` wants to run code that its data set brings"
+            tip = f"where you have read that code, name it: `trust_remote_code: [{name}]`"
+            raise BezoarError(message, where=WHERE, tip=tip)
+
+
+def _asking_for_trust(index: Mapping[str, Entry], member: object) -> Iterator[str]:
+    """Yield the tasks below a name, or below what a group says of a task, whose YAML has `trust_remote_code`."""
+    name = member if isinstance(member, str) else None
+    if isinstance(member, dict):
+        name = member.get("task") or member.get("group")
+        if (member.get("dataset_kwargs") or {}).get("trust_remote_code"):
+            yield str(name)
+    entry = index.get(str(name))
+    if entry is None:
+        return
+    if ((entry.cfg or {}).get("dataset_kwargs") or {}).get("trust_remote_code"):
+        yield str(name)
+    for below in _members(entry):
+        yield from _asking_for_trust(index, below)
 
 
 def _load(manager: TaskManager, name: str) -> list[Task | Group]:
     try:
         loaded = manager.load([name])
     except Exception as error:  # whatever reading a data set may raise
-        message = f"task `{name}` cannot be loaded: {type(error).__name__}: {error}"
-        tip = "its data may lie on the Hub, or need code that is not run here"
-        raise BezoarError(message, where=WHERE, tip=tip) from error
+        place = manager.task_index[name].yaml_path
+        raise _explained(name, WHERE if place is None else str(place), error) from error
     groups = loaded["groups"]
     return [groups[name]] if name in groups else list(loaded["tasks"].values())
+
+
+def _explained(name: str, where: str, error: Exception) -> BezoarError:
+    """Return why a task's data cannot be had: it lies out of reach, comes as code, or is not there."""
+    text = f"task `{name}` cannot be loaded: {type(error).__name__}: {_line(error)}"
+    if "Dataset scripts are no longer supported" in str(error):
+        tip = "`datasets` runs no such code any more: save its rows as JSON, and name those in a task of your own"
+    elif any(kind.__name__ in _UNREACHABLE for kind in type(error).__mro__):
+        tip = "its data is on the Hub, which cannot be reached: run once with a network, then it is kept"
+    else:
+        tip = "see its YAML, and whether its data is there"
+    return BezoarError(text, where=where, tip=tip)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _or(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in dict.fromkeys(names)]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]]) if quoted[1:] else quoted[0]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from bezoar_core.errors import BezoarError
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Ask, Benchmark, Draw
-from bezoar_core.records import Difference, Item, Sample, Score, Subject
-from bezoar_core.types import ForComparison, LocalPath, ModelRef, NonEmptyStr, NonNegativeInt, PositiveInt
+from bezoar_core.records import Difference, Item, ModelDir, Sample, Score, Subject
+from bezoar_core.types import ForComparison, Json, LocalPath, ModelRef, NonEmptyStr, NonNegativeInt, PositiveInt
 from bezoar_plugins.benchmarks.bootstrap import interval
 from bezoar_plugins.benchmarks.differences import check_pairs, chosen_pairs, differences
+from bezoar_plugins.benchmarks.harness_asking import Asking, asking_model, require_generation
 from bezoar_plugins.benchmarks.harness_figures import Documents, document_values, tables
+from bezoar_plugins.benchmarks.harness_model import Tokenise, load_model
 from bezoar_plugins.benchmarks.harness_results import (
     Evaluated,
     aggregate_samples,
@@ -24,7 +26,16 @@ from bezoar_plugins.benchmarks.harness_results import (
     evaluated,
     results_file,
 )
-from bezoar_plugins.benchmarks.harness_tasks import WHERE, documents, leaves, load, task_manager
+from bezoar_plugins.benchmarks.harness_tasks import WHERE, Chosen, documents, leaves, load
+from bezoar_plugins.benchmarks.leaderboard import HEADLINES, SHOTS, average
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from lm_eval.api.group import Group
+    from lm_eval.api.model import LM
+    from lm_eval.api.task import Task
+    from lm_eval.tasks import TaskManager
 
 _HALF_WIDTH = 1.959963984540054  # the normal distribution's 97.5 % quantile
 
@@ -39,53 +50,81 @@ class LmEval:
     """
 
     name: ClassVar[str] = "lm-eval"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     loads_models: ClassVar[bool] = True
     requires: ClassVar[Mapping[str, str]] = dict.fromkeys(("lm_eval", "scipy", "statsmodels"), "bezoar[eval]")
 
     models: tuple[ModelRef, ...]
-    """Measured."""
-    tasks: tuple[NonEmptyStr, ...]
+    """Measured; one behind an API only by tasks that let it write."""
+    tasks: tuple[NonEmptyStr, ...] = ()
     """Names of tasks, groups or tags."""
+    preset: Literal["open-llm-leaderboard-v1"] | None = None
+    """The six tasks of the first Open LLM Leaderboard with its examples, `tasks` beside them; each score says whether
+    it is the task's `headline`, and `average` is the mean of the six."""
     include_path: LocalPath | None = None
     """A folder of task YAMLs; the harness's own tasks are read only for a name that it lacks."""
     shots: NonNegativeInt | Mapping[str, NonNegativeInt] | None = None
-    """Examples before each question, for all or by the names in `tasks`; None: as each task says."""
+    """Examples before each question, for all of `tasks` or by their names; None: as each task says."""
     limit: PositiveInt | None = None
     """The first so many documents of each task; None: all."""
-    batch_size: PositiveInt = 8
-    """Scores compare only at one batch size and dtype."""
+    batch_size: PositiveInt | Literal["auto"] = 8
+    """Scores compare only at one batch size and dtype; `auto` needs CUDA."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the weights."""
+    adapters: bool = False
+    """Measure a chain of LoRA stages by its adapters on the model it began with, not by the merged weights."""
+    tokenise: Tokenise = "harness"
+    """Context and continuation as one text, or with `segments` each by itself, as stages train; scores say so."""
     apply_chat_template: bool = False
     """Ask through the model's chat template, examples as turns."""
     random_seeds: tuple[int, int, int, int] = (0, 1234, 1234, 1234)
     """Of Python, numpy, torch and the draw of examples, as the command's `--seed`."""
+    confirm_unsafe: tuple[NonEmptyStr, ...] = ()
+    """Tasks that may run the code which the model writes, on this machine."""
+    trust_remote_code: tuple[NonEmptyStr, ...] = ()
+    """Tasks that may run the code which their data set brings, as far as the installed `datasets` still runs any."""
     pairs: Annotated[tuple[tuple[NonEmptyStr, NonEmptyStr], ...] | None, ForComparison()] = None
     """Of `models`, told apart on the same documents; None: each and the next one, and the first and the last."""
 
     def __post_init__(self) -> None:
         check_pairs(self.pairs, [model.name for model in self.models])
+        if not self.tasks and not self.preset:
+            raise ValueError("`tasks` is empty: name tasks of the harness or of `include_path`, or a `preset`")
+        fixed = sorted(self._preset_shots.keys() & {*self.tasks})
+        if fixed:
+            raise ValueError(f"`{fixed[0]}` belongs to the preset: leave it out of `tasks`")
+        for name in self.shots if isinstance(self.shots, Mapping) else ():
+            if name in self._preset_shots:
+                raise ValueError(f"`shots` is given for `{name}`, which the preset gives {self._preset_shots[name]}")
 
     def items(self) -> Iterable[Item]:
         """Yield each document's question and right answer."""
-        for task in leaves(load(task_manager(self.include_path, self.tasks), self.tasks, self._shots)):
+        for task in leaves(load(self._chosen)[1]):
             yield from documents(task, self.limit)
 
     async def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
-        """Yield one sample a document and metric, then one a task or group and metric; write `results.json`."""
-        if model.model is None:
-            tip = "the harness reads weights: name models with a `source`, or the outputs of stages"
-            raise BezoarError(f"model `{model.name}` has no folder to load", where=WHERE, tip=tip)
-        from asyncio import to_thread
+        """Yield one sample a document, filter and metric, then one a task or group and metric; write `results.json`."""
+        import asyncio
 
-        found = await to_thread(self._evaluated, model.model.path)  # the step goes on telling that it lives
-        (out / "results.json").write_text(results_file(found, model.name), encoding="utf-8")
+        if model.model is None:
+            asked = (model.ref, ask, draw, asyncio.get_running_loop())
+            work = partial(self._asked, *asked)
+        else:
+            work = partial(self._loaded, model.model)
+        found, template = await asyncio.to_thread(work)  # the step goes on telling that it lives
+        source = "hf" if model.model else "ask"
+        (out / "results.json").write_text(results_file(found, model.name, source, template), encoding="utf-8")
         for task, rows in found.rows.items():
             for sample in document_samples(task, rows):
                 yield sample
-        for sample in aggregate_samples(found):
+            for sample in found.lost.get(task, ()):
+                yield sample
+        aggregates = list(aggregate_samples(found, HEADLINES if self.preset else {}))
+        for sample in aggregates:
             yield sample
+        mean = average(aggregates) if self.preset else None
+        if mean is not None:
+            yield replace(mean, data={**mean.data, **found.marks})
 
     async def compare(
         self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
@@ -105,28 +144,58 @@ class LmEval:
             yield difference
 
     @property
-    def _shots(self) -> Mapping[str, int]:
-        if self.shots is None:
-            return {}
-        return self.shots if isinstance(self.shots, Mapping) else dict.fromkeys(self.tasks, self.shots)
+    def _preset_shots(self) -> Mapping[str, int]:
+        return SHOTS if self.preset else {}
 
-    def _evaluated(self, path: Path) -> Evaluated:
+    @property
+    def _chosen(self) -> Chosen:
+        own = self.shots if isinstance(self.shots, Mapping) else {}
+        if isinstance(self.shots, int):
+            own = dict.fromkeys(self.tasks, self.shots)
+        return Chosen(
+            names=(*self._preset_shots, *self.tasks),
+            include_path=self.include_path,
+            shots={**self._preset_shots, **own},
+            unsafe=self.confirm_unsafe,
+            trusted=self.trust_remote_code,
+        )
+
+    def _loaded(self, model: ModelDir) -> tuple[Evaluated, str | None]:
+        manager, tasks = load(self._chosen)
+        harness, differs = load_model(model, self.dtype, self.batch_size, self.tokenise, adapters=self.adapters)
+        found = self._evaluated(harness, manager, tasks, self.batch_size, str(harness.device))
+        marks: dict[str, Json] = {} if self.tokenise == "harness" else {"tokenise": self.tokenise}
+        if self.adapters and model.adapters:
+            marks["adapters"] = len(model.adapters)
+        template = harness.chat_template(True) if self.apply_chat_template else None
+        return evaluated(found, differs=differs, marks=marks), template
+
+    def _asked(self, model: ModelRef, ask: Ask, draw: Draw, loop: AbstractEventLoop) -> tuple[Evaluated, str | None]:
+        manager, tasks = load(self._chosen)
+        single = list(leaves(tasks))
+        require_generation(single, model.name)
+        asking = Asking(model=model, ask=ask, draw=draw, loop=loop, tasks=single, chat=self.apply_chat_template)
+        found = self._evaluated(asking_model(asking), manager, tasks, None, None)
+        return evaluated(found, lost=asking.lost), "" if self.apply_chat_template else None
+
+    def _evaluated(
+        self,
+        model: LM,
+        manager: TaskManager,
+        tasks: list[Task | Group],
+        batch_size: int | str | None,
+        device: str | None,
+    ) -> object:
         # A pool forked beside torch's threads can hang; the harness draws the same without one.
         os.environ.setdefault("DISABLE_MULTIPROC", "1")
-        import torch
         from lm_eval import simple_evaluate
-        from lm_eval.models.huggingface import HFLM
 
-        manager = task_manager(self.include_path, self.tasks)
-        tasks = load(manager, self.tasks, self._shots)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        harness = HFLM(pretrained=str(path.resolve()), device=device, dtype=self.dtype, batch_size=self.batch_size)
         python, numpy, pytorch, examples = self.random_seeds
-        found = simple_evaluate(
-            model=harness,
+        found: object = simple_evaluate(
+            model=model,
             tasks=tasks,
             task_manager=manager,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             device=device,
             limit=self.limit,
             apply_chat_template=self.apply_chat_template,
@@ -135,13 +204,14 @@ class LmEval:
             numpy_random_seed=numpy,
             torch_random_seed=pytorch,
             fewshot_random_seed=examples,
+            confirm_run_unsafe_code=bool(self.confirm_unsafe),
         )
-        return evaluated(found, harness)
+        return found
 
 
 def _score(model: str, sample: Sample, values: Documents | None, draw: Draw) -> Score:
-    error, count = sample.data["stderr"], sample.data["n"]
-    data = {key: value for key, value in sample.data.items() if key not in ("aggregate", "n")}
+    error, count, missing = sample.data["stderr"], sample.data["n"], sample.data.get("missing")
+    data = {key: value for key, value in sample.data.items() if key not in ("aggregate", "n", "missing")}
     bounds = None
     if sample.value is not None and isinstance(error, int | float) and isfinite(error):
         bounds = sample.value - _HALF_WIDTH * error, sample.value + _HALF_WIDTH * error
@@ -158,6 +228,7 @@ def _score(model: str, sample: Sample, values: Documents | None, draw: Draw) -> 
         n=count if isinstance(count, int) else 0,
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
+        missing={name: int(str(times)) for name, times in missing.items()} if isinstance(missing, dict) else {},
         data=data,
     )
 
