@@ -14,7 +14,7 @@ TORCH_BRINGS := torch cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas n
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: install demo lint format types test test-slow docs versions lock clean
-.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-training bench-gpu bench-judging
+.PHONY: bench-completions bench-limits bench-dedup bench-orca bench-ledger bench-training bench-harness bench-gpu bench-judging
 
 install: $(INSTALLED)
 
@@ -97,6 +97,9 @@ bench-ledger: $(INSTALLED)
 
 bench-training: $(INSTALLED)
 	$(BIN)/python benchmarks/training.py
+
+bench-harness: $(INSTALLED)
+	$(BIN)/python benchmarks/harness.py
 
 # on a machine with CUDA; e.g. BENCH_GPU="--shape 3b"
 bench-gpu: $(INSTALLED)
