@@ -1,4 +1,4 @@
-"""LM Eval Harness: any of its tasks, or a folder of one's own, on a model's folder."""
+"""LM Eval Harness: any of its tasks, or a folder of one's own, on a model's folder or by asking an API."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class LmEval:
 
     Prompts, tokenisation (context and continuation jointly), metrics and standard errors are the harness's own. Ours:
     no reply is cached, and each task says for how many requests the ids differ from separately tokenised segments, the
-    form in which our stages train.
+    form in which our stages train. A model without a folder is asked, by tasks that only let it write; a document it
+    does not answer is counted as `missing` and is in no figure.
     """
 
     name: ClassVar[str] = "lm-eval"
