@@ -28,14 +28,14 @@ from bezoar_core.records import (
     Verdict,
 )
 from bezoar_core.types import DatasetRef, Json, JudgeRef, ModelRef, PositiveInt
-from bezoar_plugins.benchmarks.fastchat_files import (
+from bezoar_plugins.benchmarks.ratings import rating_score
+from bezoar_plugins.fastchat_files import (
     Question,
     read_questions,
     read_references,
     write_answers,
     write_judgments,
 )
-from bezoar_plugins.benchmarks.ratings import rating_score
 
 # FastChat's `temperature_config`; a category it does not name is asked at 0.7.
 TEMPERATURES = {
