@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bezoar_core.errors import Fault, nearest
+from bezoar_core.errors import BezoarError, Fault, nearest
 from bezoar_core.fields import references
 from bezoar_core.interfaces import Needs
 from bezoar_core.plugins import FIELDS
-from bezoar_core.prompt_format import FORMATS
+from bezoar_core.prompt_format import FASTCHAT, check_format
 from bezoar_core.records import Feature
 from bezoar_core.types import BenchmarkRef, DatasetRef, JudgeRef, ModelRef, Reference
 from bezoar_core.yaml_tree import Spot
@@ -111,17 +111,30 @@ def _doubles(registry: Registry) -> Iterator[Fault]:
 
 
 def _formats(registry: Registry) -> Iterator[Fault]:
-    """Find prompt formats of models, stages and benchmarks that do not exist."""
-    named = [("models", name, entry.format) for name, entry in registry.models.items()]
-    named += [
-        ("steps", name, getattr(entry.plugin, "format", None))
-        for name, entry in registry.steps.items()
-        if entry.kind in {"stage", "benchmark"}
+    """Find prompt formats of models, stages and benchmarks that do not exist, and those no stage can train in."""
+    named: list[tuple[Spot, str | None]] = [
+        (("models", name, "format"), entry.format) for name, entry in registry.models.items()
     ]
-    for section, name, format in named:
-        if isinstance(format, str) and format not in FORMATS:
-            place = registry.tree.place((section, name, "format"))
-            yield Fault(place, f"unknown prompt format `{format}`", nearest(format, FORMATS))
+    for name, step in registry.steps.items():
+        if step.kind in {"stage", "benchmark"}:
+            named.append((("steps", name, "format"), getattr(step.plugin, "format", None)))
+        if step.kind == "stage" and (trained := _trained_format(registry, step)).startswith(FASTCHAT):
+            message = f"`{name}` would train in `{trained}`, which is for prompting only"
+            place = registry.tree.place(("steps", name))
+            yield Fault(place, message, "give the step a `format` that can be packaged, such as `openbezoar`")
+    for spot, format in named:
+        if isinstance(format, str):
+            try:
+                check_format(format)
+            except BezoarError as error:
+                yield Fault(registry.tree.place(spot), error.message, error.tip)
+
+
+def _trained_format(registry: Registry, step: StepEntry) -> str:
+    """Return a stage's own format, or that of the model it starts from where the registry says."""
+    own = getattr(step.plugin, "format", None)
+    starts = (ref.name for field, ref in references(step.plugin) if field == "model")
+    return own or next((registry.models[name].format or "" for name in starts if name in registry.models), "")
 
 
 def _requirements(registry: Registry) -> Iterator[Fault]:

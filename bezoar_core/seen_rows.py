@@ -8,14 +8,14 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from bezoar_core.binding import dataset_rows
-from bezoar_core.errors import BezoarError, UsageError, nearest
+from bezoar_core.errors import BezoarError, UsageError
 from bezoar_core.fields import references
 from bezoar_core.formats import format_of
 from bezoar_core.interfaces import Seeing
 from bezoar_core.memory import source_of
 from bezoar_core.orders import dataset_spec
 from bezoar_core.plan import Plan, State
-from bezoar_core.prompt_format import FORMATS, get_format
+from bezoar_core.prompt_format import check_format, get_format
 from bezoar_core.records import Row, Seen
 from bezoar_core.types import DatasetRef
 
@@ -52,8 +52,10 @@ def seen_row(
     plugin = plan.registry.steps[stage].plugin
     data = _data(plan, stage) if stage == name else name
     form = form or format_of(plan.registry, stage)
-    if form not in FORMATS:
-        raise UsageError(f"unknown format `{form}`", tip=nearest(form, sorted(FORMATS)))
+    try:
+        check_format(form)
+    except BezoarError as error:
+        raise UsageError(error.message, tip=error.tip) from None
     row = _row(_rows(plan, states, data), data, number)
     tokenizer = _tokenizer(plan, stage)
     where = f"{data}:{number}"

@@ -83,8 +83,10 @@ COMMON: Mapping[type, Mapping[str, str]] = {
     ModelKeys: {
         "client": "How the model is asked: one of the clients below.",
         "source": "Where its weights are. A client that loads the model needs it, and so does training.",
-        "format": "The prompt format: `chat` (the model's own template), `openbezoar`, `openbezoar-dialogue`, `hh` or "
-        "`falcon-h2o`. A trained model has its stage's, else its start model's. `chat` where none is given.",
+        "format": "The prompt format: `chat` (the model's own template), `openbezoar`, `openbezoar-dialogue`, `hh`, "
+        "`falcon-h2o`, or `fastchat:<template>` for a model that others trained (a template of FastChat's, such as "
+        "`fastchat:vicuna_v1.1`; for prompting only). A trained model has its stage's, else its start model's. `chat` "
+        "where none is given.",
         "family": "Which models are kin.",
         "licence": "Of the weights: the release checks what may be made of them.",
         "terms": "Of an API: what its provider allows to be made of replies.",

@@ -26,6 +26,7 @@ class ChatFormat:
     name: str = "chat"
     opening: str = ""
     closed: bool = True
+    bos: bool = False
 
     def segments(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         """Return the segments; their joined text is what the template renders."""

@@ -43,13 +43,13 @@ class Encoded:
 def encode(format: PromptFormat, messages: Sequence[Message], tokenizer: Tokenizer, prefill: str = "") -> Encoded:
     """Return the ids of a conversation, each segment tokenised by itself.
 
-    BOS comes first where the tokenizer adds it by itself, EOS after each assistant turn, unless the format's text
-    carries them. `prefill` begins the answer after an open prompt.
+    BOS comes first where the tokenizer adds it by itself, EOS after each assistant turn, unless the format says
+    otherwise. `prefill` begins the answer after an open prompt.
     """
     ids: list[int] = []
     assistant: list[bool] = []
     segments = format.segments(messages)
-    lead = tokenizer.bos_token or "" if not format.closed and adds_bos(tokenizer) else ""
+    lead = tokenizer.bos_token or "" if format.bos and adds_bos(tokenizer) else ""
     for number, segment in enumerate(segments):
         # BOS goes in as text, as a chat template writes it: some tokenizers read a word after BOS unlike a first word
         text = lead + segment.text if number == 0 else segment.text
@@ -75,7 +75,7 @@ def render(format: PromptFormat, messages: Sequence[Message], prefill: str = "",
 
 def packaged_template(format: PromptFormat, tokenizer: Tokenizer) -> str:
     """Return the chat template to save beside `tokenizer`: it renders the text whose ids `encode` gives."""
-    bos = "{{- bos_token -}}\n" if not format.closed and adds_bos(tokenizer) else ""
+    bos = "{{- bos_token -}}\n" if format.bos and adds_bos(tokenizer) else ""
     return bos + format.template()
 
 

@@ -23,7 +23,8 @@ class PromptFormat(Protocol):
 
     `stops` are texts that end a reply beside EOS. `opening` is what stands between the prompt and the first character
     of an answer: it belongs to the assistant's segment, so a reply begins with it and a client takes it off. `closed`
-    says that the text carries its own special tokens: no BOS and no EOS is added to it.
+    says that the text ends its answers itself: no EOS is added to it. `bos` says that a tokenizer which puts BOS before
+    a text does so here.
     """
 
     @property
@@ -43,7 +44,12 @@ class PromptFormat(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Return whether the text carries its own special tokens."""
+        """Return whether the text ends its answers itself."""
+        ...
+
+    @property
+    def bos(self) -> bool:
+        """Return whether a tokenizer's BOS comes first."""
         ...
 
     def segments(self, messages: Sequence[Message]) -> tuple[Segment, ...]:

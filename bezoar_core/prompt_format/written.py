@@ -42,6 +42,11 @@ class TurnFormat:
         """Return whether the text carries its own special tokens."""
         return bool(self.closing)
 
+    @property
+    def bos(self) -> bool:
+        """Return whether a tokenizer's BOS comes first."""
+        return not self.closing
+
     def segments(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         """Return a prompt segment and an assistant segment a turn."""
         given, pairs = turns(messages)
@@ -70,6 +75,7 @@ class DialogueFormat:
     stops: tuple[str, ...] = ("\n\n### System:", "\n\n### Context:", "\nHuman:")
     opening: str = ""
     closed: bool = False
+    bos: bool = True
 
     def segments(self, messages: Sequence[Message]) -> tuple[Segment, ...]:
         """Return one prompt segment with the whole dialogue, and the response where there is one."""

@@ -77,7 +77,7 @@ def test_a_pair_is_shown_as_chosen_and_rejected_of_which_the_answer_is_learned(p
     [
         (["named", "--row", "9"], "`named` has no row 9"),
         (["named", "--row", "0"], "`--row 0` is no row"),
-        (["named", "--row", "1", "--format", "hhh"], "unknown format `hhh`"),
+        (["named", "--row", "1", "--format", "hhh"], "unknown prompt format `hhh`"),
         (["whole", "--row", "1"], "row is no conversation"),
     ],
 )

@@ -83,7 +83,7 @@ def _sentencepiece(start: ModelDir) -> SentencePieceProcessor | None:
 
 def _ids(pieces: SentencePieceProcessor, format: PromptFormat, turns: Sequence[Message]) -> list[int]:
     """Return the ids as `encode` should give them, each segment by itself."""
-    ids = [pieces.bos_id()] if pieces.bos_id() >= 0 and not format.closed else []
+    ids = [pieces.bos_id()] if pieces.bos_id() >= 0 and format.bos else []
     for segment in format.segments(turns):
         ids += pieces.encode(segment.text)
         if segment.assistant and not format.closed:
