@@ -100,9 +100,10 @@ def make(spec: StepSpec, events: Events, rank: Rank) -> None:
     if owned.kind == "stage":
         made = _train(shop, out, work, events)
         cost: dict[str, Json] = {}
+        came: dict[str, Json] = {}
     else:
-        made, cost = asyncio.run(_ask(shop, out, work, events))
-    times: dict[str, Json] = {"started": round(began, 3), "seconds": round(time.time() - began, 3)}
+        made, cost, came = asyncio.run(_ask(shop, out, work, events))
+    times: dict[str, Json] = {"started": round(began, 3), "seconds": round(time.time() - began, 3), **came}
     publish(out, _manifest(spec, owned, made, cost, times))
     _clear(work)
 
@@ -132,7 +133,7 @@ def _stage(shop: Workshop) -> Stage:
     return plugin
 
 
-async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[Made, dict[str, Json]]:
+async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[Made, dict[str, Json], dict[str, Json]]:
     spec = shop.spec
     spend = Budget(Path(spec.state) / "spent", Path(spec.run) / "reserved", spec.budget)
     figures: dict[str, Json] = {}
@@ -157,7 +158,7 @@ async def _ask(shop: Workshop, out: Path, work: Path, events: Events) -> tuple[M
             beat.cancel()
             await engine.aclose(patience)
             _tell(engine, figures, events, spec.node, began)
-        return made, _cost(engine.totals)
+        return made, _cost(engine.totals), _came(engine.totals)
 
 
 def _cancel_once(number: int) -> None:
@@ -197,6 +198,11 @@ def _tell(engine: Engine, figures: Mapping[str, Json], events: Events, node: str
 def _cost(totals: Totals) -> dict[str, Json]:
     names = ("requests", "replayed", "failed", "retries", "input_tokens", "output_tokens", "usd", "replayed_usd")
     return {name: getattr(totals, name) for name in names}
+
+
+def _came(totals: Totals) -> dict[str, Json]:
+    """Return when the first and the last reply of each model came, though it was in an earlier run."""
+    return {"replies": {name: [*ends] for name, ends in sorted(totals.came.items())}} if totals.came else {}
 
 
 def _manifest(

@@ -32,7 +32,8 @@ class Totals:
 
     `requests` were answered or failed, `replayed` of them came from the ledger; one that was joined to another under
     way is not counted again. Tokens are those of all replies. `usd` is what was paid now, `replayed_usd` what the
-    replayed ones cost when they were paid; None once a price is unknown.
+    replayed ones cost when they were paid; None once a price is unknown. `came` has when the first and the last reply
+    of each model came, in seconds since 1970, though it be replayed.
     """
 
     requests: int = 0
@@ -44,6 +45,7 @@ class Totals:
     usd: float | None = 0.0
     replayed_usd: float | None = 0.0
     in_flight: int = 0
+    came: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -101,7 +103,7 @@ class Engine:
         if job is None:
             record = self._ledger.get(key)
             if record is not None:
-                return self._replay(record)
+                return self._replay(target, record)
             job = self._jobs[key] = _Job()
             job.task = asyncio.create_task(self._answer(target, request, key, job))
         job.waiting += 1
@@ -196,26 +198,29 @@ class Engine:
 
     def _keep(self, target: Target, request: Request, key: bytes, reply: Completion, seconds: float) -> None:
         usd, estimated = _cost(target, request, reply)
-        record = to_record(
-            reply, target=target.name, usd=usd, estimated=estimated, at=time.time() - seconds, seconds=seconds
-        )
+        at = time.time() - seconds
+        record = to_record(reply, target=target.name, usd=usd, estimated=estimated, at=at, seconds=seconds)
         self._ledger.put(key, record)
         self._purse.pay(usd or 0.0)
         self.totals.usd = None if usd is None or self.totals.usd is None else self.totals.usd + usd
-        self._count(reply)
+        self._count(reply, target, record)
 
-    def _replay(self, record: Record) -> Completion:
+    def _replay(self, target: Target, record: Record) -> Completion:
         reply = from_record(record)
         usd, total = record.get("usd"), self.totals.replayed_usd
         self.totals.replayed_usd = total + usd if isinstance(usd, int | float) and total is not None else None
         self.totals.replayed += 1
         self.totals.requests += 1
-        self._count(reply)
+        self._count(reply, target, record)
         return reply
 
-    def _count(self, reply: Completion) -> None:
+    def _count(self, reply: Completion, target: Target, record: Record) -> None:
         self.totals.input_tokens += reply.usage.input_tokens or 0
         self.totals.output_tokens += reply.usage.output_tokens or 0
+        at = record.get("at")
+        if isinstance(at, int | float):
+            first, last = self.totals.came.get(target.name, (at, at))
+            self.totals.came[target.name] = (min(first, at), max(last, at))
 
     def _target(self, name: str) -> Target:
         try:

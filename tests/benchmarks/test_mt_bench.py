@@ -15,7 +15,7 @@ from fastchat_code import fastchat_module
 from mt_bench_data import MtBenchData, mt_bench_data
 
 from bezoar_core.draw import KeyedDraw
-from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed
+from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed, StepFailed
 from bezoar_core.records import Completion, Item, Request, Sample, Score, Scored, Subject
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import DatasetRef, JudgeRef, ModelRef
@@ -43,6 +43,7 @@ def bench(data: MtBenchData) -> Bench:
             "judge": JudgeRef("mt", judge),
             "questions": data.ref("questions"),
             "references": data.ref("references"),
+            "max_unparsed": 1.0,
         }
         return MtBench(**{**given, **fields})
 
@@ -335,3 +336,114 @@ async def test_a_judge_without_numbers_is_told(bench: Bench, tmp_path: Path) -> 
         await collected(
             bench(judge=JudgeRef("yes", Yes())).measure(subject("sft"), ScriptedAsk(reply), KeyedDraw(7), tmp_path)
         )
+
+
+def graded_by(sequence: Sequence[str]) -> Callable[[Request], Reply]:
+    """Answer from the question; the judge's draws go through `sequence`."""
+    return lambda request: sequence[request.sample] if is_judge(request) else reply(request)
+
+
+async def test_each_answer_is_graded_several_times(bench: Bench, tmp_path: Path) -> None:
+    ask = ScriptedAsk(graded_by(("Rating: [[4]]", "Rating: [[7]]", "I like it.")))
+    made = bench(per_category=1, repeats=3)
+    samples = await collected(made.measure(subject("sft"), ask, KeyedDraw(7), tmp_path))
+    grades = [request for name, request in ask.requests if name == "gpt"]
+    assert len(samples) == len(grades) == 48 and len(ask.requests) == 16 + 48
+    assert {request.sample for request in grades} == {0, 1, 2} and len(set(map(repr, grades))) == 48
+    assert [s.item for s in samples[:4]] == ["81/1", "81/1#2", "81/1#3", "81/2"]
+    assert [s.data["repeat"] for s in samples[:3]] == [1, 2, 3]
+    score = (await compared(made, {"sft": samples}, tmp_path / "all"))["sft", "rating"]
+    assert (score.value, score.n, score.missing["unparsed"]) == (5.5, 32, 16)
+    assert score.data["spread"] == pytest.approx(1.5 * 2**0.5) and score.data["same_rating"] == 0.0
+    assert (score.data["worst"], score.data["best"]) == (4.0, 7.0)
+    answers = [json.loads(line) for line in (tmp_path / "model_answer/sft.jsonl").read_text().splitlines()]
+    assert [len(line["choices"][0]["turns"]) for line in answers] == [2] * 8
+    judged = (tmp_path / "model_judgment/mt_single.jsonl").read_text().splitlines()
+    assert len(judged) == 48
+
+
+async def test_answers_count_alike_however_many_of_their_grades_are_missing(bench: Bench, tmp_path: Path) -> None:
+    def answer(request: Request) -> Reply:
+        if not is_judge(request):
+            return reply(request)
+        first = "second user question" not in request.messages[0].content
+        return f"Rating: [[{2 if first else 8}]]" if request.sample == 0 or not first else "no"
+
+    made = bench(categories=("writing",), repeats=2)
+    samples = await collected(made.measure(subject("sft"), ScriptedAsk(answer), KeyedDraw(7), tmp_path))
+    score = (await compared(made, {"sft": samples}, tmp_path / "all"))["sft", "rating"]
+    assert (score.value, score.n, score.missing["unparsed"]) == (5.0, 30, 10)
+    assert (score.data["spread"], score.data["same_rating"], score.data["graded_again"]) == (0.0, 1.0, 10)
+
+
+async def test_fastchat_shows_the_mean_of_repeated_grades(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bench(repeats=2)
+    ask = ScriptedAsk(lambda r: f"Rating: [[{rating(r) // 2 + 1 + r.sample}]]" if is_judge(r) else reply(r))
+    samples = await collected(made.measure(subject("sft"), ask, KeyedDraw(7), tmp_path))
+    score = (await compared(made, {"sft": samples}, tmp_path / "all"))["sft", "rating"]
+    show = fastchat_module("show_result")
+    shown: list[Any] = []
+    monkeypatch.setattr(show, "print", lambda *values: shown.extend(values), raising=False)
+    file = tmp_path / "all" / "model_judgment" / "mt_single.jsonl"
+    show.display_result_single(
+        Namespace(input_file=str(file), model_list=None, bench_name="mt_bench", judge_model="mt")
+    )
+    assert shown[-1]["score"]["sft"] == pytest.approx(score.value, rel=1e-12)
+
+
+async def test_one_grade_is_what_it_was(bench: Bench, tmp_path: Path) -> None:
+    ask = ScriptedAsk(reply)
+    samples = await collected(bench(per_category=1).measure(subject("sft"), ask, KeyedDraw(7), tmp_path))
+    score = (await compared(bench(), {"sft": samples}, tmp_path / "all"))["sft", "rating"]
+    assert {request.sample for _, request in ask.requests} == {0}
+    assert "spread" not in score.data and not any("repeat" in s.data for s in samples)
+    assert score.data["judge_models"] == ["gpt"]
+
+
+async def test_too_many_unparsed_stop_it_and_are_shown(bench: Bench, tmp_path: Path) -> None:
+    def answer(request: Request) -> Reply:
+        return "I like it: 9 of 10." if is_judge(request) and rating(request) == 3 else reply(request)
+
+    made = bench(max_unparsed=0.02)
+    with pytest.raises(StepFailed) as caught:
+        await collected(made.measure(subject("sft"), ScriptedAsk(answer), KeyedDraw(7), tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "unparsed.jsonl").read_text().splitlines()]
+    assert len(lines) > 4 and {line["judgment"] for line in lines} == {"I like it: 9 of 10."}
+    message = str(caught.value)
+    assert f"{len(lines)} of 160 replies of judge `mt` hold no verdict, and `max_unparsed` bears 2%" in message
+    assert f"({lines[0]['item']}: no `[[rating]]`; {lines[1]['item']}: " in message
+    assert "unparsed.jsonl; then name another judge, or raise `max_unparsed`" in message
+    assert (tmp_path / "model_judgment" / "mt_single.jsonl").is_file()
+
+
+@pytest.mark.parametrize(("unparsed", "fails"), [(2, False), (3, True)])
+async def test_the_limit_itself_is_borne(bench: Bench, unparsed: int, fails: bool, tmp_path: Path) -> None:
+    count = iter(range(1000))
+
+    def answer(request: Request) -> Reply:
+        return "no" if is_judge(request) and next(count) < unparsed else reply(request)
+
+    made = bench(max_unparsed=0.1, categories=("writing",))
+    run = collected(made.measure(subject("sft"), ScriptedAsk(answer), KeyedDraw(7), tmp_path))
+    if fails:
+        with pytest.raises(StepFailed):
+            await run
+    else:
+        await run
+
+
+async def test_odd_answers_are_counted(bench: Bench, tmp_path: Path) -> None:
+    def answer(request: Request) -> Reply:
+        if is_judge(request):
+            return "Rating: [[1]]"
+        if len(request.messages) == 3:
+            return RequestFailed("the prompt exceeds the context", kind="context")
+        return "I am a model. " * 50 if len(request.messages[0].content) % 2 else ""
+
+    samples = await collected(bench().measure(subject("sft"), ScriptedAsk(answer), KeyedDraw(7), tmp_path))
+    data = (await compared(bench(), {"sft": samples}, tmp_path / "all"))["sft", "rating"].data
+    looping, empty = data["looping_answers"], data["empty_answers"]
+    assert isinstance(looping, int) and isinstance(empty, int)
+    assert looping + empty == 80 and looping and empty and data["over_context"] == 80 and data["cut_answers"] == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -27,8 +27,9 @@ from bezoar_core.records import (
     Unparsed,
     Verdict,
 )
-from bezoar_core.types import DatasetRef, Json, JudgeRef, ModelRef, PositiveInt
+from bezoar_core.types import DatasetRef, Fraction, Json, JudgeRef, ModelRef, PositiveInt
 from bezoar_plugins.benchmarks.ratings import rating_score
+from bezoar_plugins.benchmarks.unparsed import refuse_unparsed
 from bezoar_plugins.fastchat_files import (
     Question,
     read_questions,
@@ -52,6 +53,7 @@ OTHER_TEMPERATURE = 0.7
 REFERENCED = frozenset({"math", "reasoning", "coding"})
 
 IN_FLIGHT = 256
+_DEFAULT = Sampling()
 
 Outcome = Literal["scored", "unparsed", "refused", "failed"]
 Answers = Sequence[Completion | RequestFailed]
@@ -64,11 +66,14 @@ class Turn:
     question: Question
     number: int
     answers: Answers
+    repeat: int = 1
+    """Which of several grades is asked for."""
 
     @property
     def item(self) -> str:
         """Return the name of its sample."""
-        return f"{self.question.id}/{self.number}"
+        again = f"#{self.repeat}" if self.repeat > 1 else ""
+        return f"{self.question.id}/{self.number}{again}"
 
     @property
     def text(self) -> str:
@@ -87,12 +92,12 @@ class MtBench:
 
     Categories, temperatures, references and files are FastChat's. Ours: an answer or a verdict that is missing is
     counted by its cause and never put in the mean; each mean has a 95 % bootstrap interval over questions, and the
-    bounds it would have were every missing rating a 1 or a 10.
+    bounds it would have were every missing rating a 1 or a 10; too many unparsed verdicts fail the step.
     """
 
     name: ClassVar[str] = "mt-bench"
     version: ClassVar[int] = 2
-    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(("scipy", "statsmodels"), "bezoar[eval]")
+    requires: ClassVar[Mapping[str, str]] = {"numpy": "bezoar[eval]"}
 
     models: tuple[ModelRef, ...]
     """Measured."""
@@ -110,6 +115,10 @@ class MtBench:
     """For each answer."""
     format: str | None = None
     """A prompt format's name; None: each model's own."""
+    repeats: PositiveInt = 1
+    """Grades of each answer: its rating is their mean. For a judge whose `temperature` is above 0, or cannot be set."""
+    max_unparsed: Fraction = 0.02
+    """Share of the judge's replies that may hold no verdict; over it the step fails, and every reply is kept."""
 
     def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
         """Return the features that the models' clients must have: with `format`, prompts are rendered here."""
@@ -125,10 +134,14 @@ class MtBench:
         """Return what one model takes: two answers a question and a verdict on each, where all categories are asked."""
         asked = (self.per_category or 10) * (len(self.categories) or 8)
         answers = 2 * asked
+        grades = answers * self.repeats
         return Forecast(
-            requests=(2 * answers, 2 * answers),
-            input_tokens=(answers * 400, answers * (800 + 3 * self.max_tokens)),
-            output_tokens=(2 * answers, answers * (self.max_tokens + 2048)),
+            requests=(answers + grades, answers + grades),
+            input_tokens=(
+                answers * 100 + grades * 300,
+                answers * (300 + self.max_tokens) + grades * (500 + 2 * self.max_tokens),
+            ),
+            output_tokens=(answers + grades, answers * self.max_tokens + grades * 2048),
         )
 
     async def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
@@ -141,18 +154,21 @@ class MtBench:
             return [Turn(question=question, number=n, answers=answers[:n]) for n in range(1, len(answers) + 1)]
 
         async def graded(turn: Turn) -> Sample:
-            return await self._graded(turn, references.get(turn.question.id, ()), ask)
+            found = references.get(turn.question.id, ())
+            return await self._graded(turn, found, _drawn(ask, turn.repeat, self.repeats))
 
         # All answers before the first grade: a local model and a local judge then each work in full batches.
         turns: list[Turn] = []
         async for made in in_order(answered, questions, ahead=IN_FLIGHT):
             turns += made
         samples: list[Sample] = []
-        async for sample in in_order(graded, turns, ahead=IN_FLIGHT):
+        grades = [replace(turn, repeat=number) for turn in turns for number in range(1, self.repeats + 1)]
+        async for sample in in_order(graded, grades, ahead=IN_FLIGHT):
             samples.append(sample)
             yield sample
-        write_answers(out, model.name, samples)
+        write_answers(out, model.name, samples[:: self.repeats])
         write_judgments(out, self.judge.name, {model.name: samples})
+        refuse_unparsed(samples, self.max_unparsed, self.judge.name, out)
 
     async def compare(
         self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
@@ -226,6 +242,8 @@ class MtBench:
 
     async def _graded(self, turn: Turn, references: Sequence[str], ask: Ask) -> Sample:
         data: dict[str, Json] = {"question_id": turn.question.id, "turn": turn.number, "question": turn.text}
+        if self.repeats > 1:
+            data["repeat"] = turn.repeat
         if references:
             data["reference"] = references[turn.number - 1]
         answer = turn.answers[-1]
@@ -254,6 +272,34 @@ class MtBench:
             message = f"judge `{self.judge.name}` gives no number"
             raise BezoarError(message, where="mt-bench", tip="name a judge such as `mt-bench-single`")
         return turn.sample("scored", data, float(verdict.value))
+
+
+def _drawn(ask: Ask, repeat: int, repeats: int) -> Ask:
+    """Return `ask` for one of several grades: the same request, told apart as a draw of its own."""
+
+    async def again(
+        model: ModelRef,
+        messages: Sequence[Message],
+        *,
+        sampling: Sampling = _DEFAULT,
+        stop: Sequence[str] = (),
+        prefill: str = "",
+        format: str | None = None,
+        choices: Sequence[str] = (),
+        sample: int = 0,
+    ) -> Completion:
+        return await ask(
+            model,
+            messages,
+            sampling=sampling,
+            stop=stop,
+            prefill=prefill,
+            format=format,
+            choices=choices,
+            sample=sample * repeats + repeat - 1,
+        )
+
+    return again
 
 
 def _aspect(sample: Sample, name: str) -> Json:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from bezoar_core.records import Sample, Score
 from bezoar_core.types import Json
 from bezoar_plugins.benchmarks.bootstrap import interval
+from bezoar_plugins.benchmarks.loops import loops
 
 WORST, BEST = 1.0, 10.0
 MISSING = ("unparsed", "refused", "failed")
@@ -19,35 +20,72 @@ def rating_score(
 ) -> Score:
     """Return the mean of the ratings there are, its 95 % interval over questions, and the missing ones by outcome.
 
-    `data` has `part`, the means were every missing rating a 1 (`worst`) or a 10 (`best`), and how many answers were cut
-    off or empty.
+    A sample is one grade; an answer that was graded several times counts by the mean of its ratings. `data` has `part`,
+    the means were every missing rating a 1 (`worst`) or a 10 (`best`), how many answers were cut off, empty, in a loop
+    or not given since the prompt exceeded the context, and how many were graded against a doubtful reference. Of
+    repeated grades it has the `spread` (the mean over answers of the ratings' standard deviation) and the share of
+    answers with the `same_rating` every time.
     """
     from statistics import fmean
 
+    grades = _by_answer(samples)
     by_question: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.value is not None:
-            by_question.setdefault(str(sample.data["question_id"]), []).append(sample.value)
-    ratings = [rating for group in by_question.values() for rating in group]
+    for (question, _), found in grades.items():
+        if ratings := [sample.value for sample in found if sample.value is not None]:
+            by_question.setdefault(question, []).append(fmean(ratings))
+    means = [mean for group in by_question.values() for mean in group]
     outcomes = Counter(str(sample.outcome) for sample in samples)
-    missing = {outcome: outcomes[outcome] for outcome in MISSING}
-    lost = sum(missing.values())
     bounds = interval(list(by_question.values()), rng)
-    data: dict[str, Json] = {
-        **part,
-        "cut_answers": sum(sample.data.get("finish") == "length" for sample in samples),
-        "empty_answers": sum(not str(sample.data.get("answer", "-")).strip() for sample in samples),
-    }
+    data: dict[str, Json] = {**part, **_oddities([found[0] for found in grades.values()])}
     if samples:
-        data |= {name: fmean([*ratings, *[bound] * lost]) for name, bound in (("worst", WORST), ("best", BEST))}
+        data |= {
+            name: fmean(fmean(bound if s.value is None else s.value for s in found) for found in grades.values())
+            for name, bound in (("worst", WORST), ("best", BEST))
+        }
+    if judges := sorted({str(sample.data["judge_model"]) for sample in samples if sample.data.get("judge_model")}):
+        data["judge_models"] = [*judges]
     return Score(
         model=model,
         task="mt-bench",
         metric=metric,
-        value=fmean(ratings) if ratings else None,
-        n=len(ratings),
+        value=fmean(means) if means else None,
+        n=outcomes["scored"],
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
-        missing=missing,
-        data=data,
+        missing={outcome: outcomes[outcome] for outcome in MISSING},
+        data={**data, **_spread(grades)},
     )
+
+
+def _by_answer(samples: Sequence[Sample]) -> Mapping[tuple[str, str], Sequence[Sample]]:
+    """Return the grades of each answer, by question and turn."""
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        found.setdefault((str(sample.data["question_id"]), str(sample.data["turn"])), []).append(sample)
+    return found
+
+
+def _oddities(samples: Sequence[Sample]) -> dict[str, Json]:
+    return {
+        "cut_answers": sum(sample.data.get("finish") == "length" for sample in samples),
+        "empty_answers": sum(not str(sample.data.get("answer", "-")).strip() for sample in samples),
+        "looping_answers": sum(loops(str(sample.data.get("answer", ""))) for sample in samples),
+        "over_context": sum(
+            sample.data.get("stage") == "answer" and sample.data.get("kind") == "context" for sample in samples
+        ),
+        "doubtful_references": sum("doubtful_reference" in sample.data for sample in samples),
+    }
+
+
+def _spread(grades: Mapping[tuple[str, str], Sequence[Sample]]) -> Mapping[str, Json]:
+    from statistics import fmean, stdev
+
+    repeated = [[s.value for s in found if s.value is not None] for found in grades.values() if len(found) > 1]
+    compared = [ratings for ratings in repeated if len(ratings) > 1]
+    if not compared:
+        return {}
+    return {
+        "spread": fmean(map(stdev, compared)),
+        "same_rating": fmean(len(set(ratings)) == 1 for ratings in compared),
+        "graded_again": len(compared),
+    }

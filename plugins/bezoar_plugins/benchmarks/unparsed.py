@@ -1,0 +1,31 @@
+"""How many replies without a verdict a benchmark bears."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bezoar_core.errors import StepFailed
+from bezoar_core.records import Sample
+
+_NAMED = 3
+
+
+def refuse_unparsed(samples: Sequence[Sample], limit: float, judge: str, out: Path) -> None:
+    """Raise `StepFailed` where a larger share than `limit` is unparsed; those replies are written to `out`."""
+    unparsed = [sample for sample in samples if sample.outcome == "unparsed"]
+    if len(unparsed) <= limit * len(samples):
+        return
+    path = out / "unparsed.jsonl"
+    lines = ({"item": s.item, **{k: s.data.get(k) for k in ("complaint", "judgment", "judge_model")}} for s in unparsed)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    named = "; ".join(f"{sample.item}: {sample.data.get('complaint')}" for sample in unparsed[:_NAMED])
+    raise StepFailed(
+        f"{len(unparsed)} of {len(samples)} replies of judge `{judge}` hold no verdict, and `max_unparsed` bears "
+        f"{limit:.0%} ({named})",
+        where="mt-bench",
+        tip=f"read them in {os.path.relpath(path)}; then name another judge, or raise `max_unparsed`: "
+        "every reply is in the ledger and is not asked for again",
+    )
