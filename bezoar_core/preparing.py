@@ -15,7 +15,7 @@ from bezoar_core.provenance import RECORDED
 from bezoar_core.references import item_datasets
 from bezoar_core.registry import patterns_of
 from bezoar_core.sources import Source, parse
-from bezoar_core.types import BenchmarkRef, JudgeRef
+from bezoar_core.types import BenchmarkRef, DatasetRef, JudgeRef
 from bezoar_core.yaml_tree import Spot, variables
 
 
@@ -93,11 +93,20 @@ def _sources(plan: Plan, entries: Mapping[str, Collection[str]]) -> Iterator[tup
 
 
 def _judges(plan: Plan, names: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return who judges: the model and its provider's name of it, and a hash of each prompt, the plugin's or a file."""
     found: dict[str, dict[str, str]] = {}
     for name in sorted(names):
         judge = plan.registry.judges[name]
         prompts = [prompt.digest for prompt in prompts_of(judge.owned.cls)]
-        found[name] = {"model": judge.plugin.model.name, "use": judge.owned.name, "prompts": " ".join(prompts)}
+        for _, ref in references(judge.plugin):
+            if isinstance(ref, DatasetRef) and ref.name in plan.registry.datasets:
+                source = parse(plan.registry.datasets[ref.name].source, "dataset")
+                prompts.append(f"{ref.name}={plan.sources.identity(source)}")
+        asked = judge.plugin.model.name
+        found[name] = {"model": asked, "use": judge.owned.name, "prompts": " ".join(prompts)}
+        if asked in plan.registry.models:
+            model_id = plan.registry.models[asked].settings.identity().get("model")
+            found[name] |= {"asked_as": model_id} if isinstance(model_id, str) else {}
     return found
 
 

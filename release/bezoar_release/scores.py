@@ -65,6 +65,8 @@ def results(history: History, benchmark: str, model: str) -> Results:
     table: dict[tuple[str, int | None, str], dict[str, Measured]] = {}
     for index in range(len(record)):
         score = inside(record, index)
+        if text(score, "model") not in names:  # of the judge, or of a model measured elsewhere
+            continue
         key = (text(score, "task"), shots(score), text(score, "metric"))
         missing = inside(score, "missing")
         counts = [(reason, whole(missing, reason)) for reason in figure_names(entry.owned.name, missing)]

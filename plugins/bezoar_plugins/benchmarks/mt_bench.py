@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from bezoar_core.errors import BezoarError, DataError, RequestFailed, nearest
 from bezoar_core.hookspecs import hookimpl
@@ -16,6 +16,7 @@ from bezoar_core.records import (
     Completion,
     Failed,
     Feature,
+    Finding,
     Forecast,
     Item,
     Message,
@@ -27,7 +28,9 @@ from bezoar_core.records import (
     Unparsed,
     Verdict,
 )
-from bezoar_core.types import DatasetRef, Fraction, Json, JudgeRef, ModelRef, PositiveInt
+from bezoar_core.types import DatasetRef, ForComparison, Fraction, Json, JudgeRef, ModelRef, PositiveInt
+from bezoar_plugins.benchmarks.agreement import GoldenAnswer, agreement_score, golden_sample, read_golden
+from bezoar_plugins.benchmarks.kinship import kin_findings
 from bezoar_plugins.benchmarks.ratings import rating_score
 from bezoar_plugins.benchmarks.unparsed import refuse_unparsed
 from bezoar_plugins.fastchat_files import (
@@ -37,6 +40,9 @@ from bezoar_plugins.fastchat_files import (
     write_answers,
     write_judgments,
 )
+
+if TYPE_CHECKING:
+    from bezoar_core.plan import Plan
 
 # FastChat's `temperature_config`; a category it does not name is asked at 0.7.
 TEMPERATURES = {
@@ -119,6 +125,14 @@ class MtBench:
     """Grades of each answer: its rating is their mean. For a judge whose `temperature` is above 0, or cannot be set."""
     max_unparsed: Fraction = 0.02
     """Share of the judge's replies that may hold no verdict; over it the step fails, and every reply is kept."""
+    golden: Annotated[DatasetRef | None, ForComparison()] = None
+    """Answers that a person rated (`question_id`, `turn`, `answer`, `rating`, for turn 2 also `first_answer`): `judge`
+    grades them too, and how far it agrees is told beside the scores."""
+
+    @property
+    def also_requires(self) -> Mapping[str, str]:
+        """Return what `golden` needs."""
+        return {"sklearn": "bezoar[eval]"} if self.golden else {}
 
     def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
         """Return the features that the models' clients must have: with `format`, prompts are rendered here."""
@@ -182,6 +196,26 @@ class MtBench:
                 chosen = [s for s in found if all(value == _aspect(s, key) for key, value in part.items())]
                 yield rating_score(model, metric, chosen, draw("bootstrap", model, metric), part)
         write_judgments(out, self.judge.name, samples)
+        if self.golden is not None:
+            golden = [sample async for sample in self._golden(self.golden, ask)]
+            for sample in golden:
+                yield sample
+            yield agreement_score(self.judge.name, golden, draw("bootstrap", "golden"))
+
+    async def _golden(self, golden: DatasetRef, ask: Ask) -> AsyncIterator[Sample]:
+        """Yield the judge's grade of each answer that a person rated."""
+        rated = read_golden(golden.rows(), golden.name, read_questions(self.questions.rows(), self.questions.name))
+        references = self._referenced([answer.question for answer in rated])
+
+        async def graded(numbered: tuple[int, GoldenAnswer]) -> Sample:
+            number, answer = numbered
+            answers = [Completion(text=text) for text in answer.answers]
+            turn = Turn(question=answer.question, number=answer.turn, answers=answers)
+            sample = await self._graded(turn, references.get(answer.question.id, ()), ask)
+            return golden_sample(answer, number, sample)
+
+        async for sample in in_order(graded, list(enumerate(rated, start=1)), ahead=IN_FLIGHT):
+            yield sample
 
     def _selected(self) -> tuple[Question, ...]:
         questions = read_questions(self.questions.rows(), self.questions.name)
@@ -310,3 +344,9 @@ def _aspect(sample: Sample, name: str) -> Json:
 def bezoar_benchmarks() -> Sequence[type[Benchmark]]:
     """Return MT-Bench."""
     return [MtBench]
+
+
+@hookimpl
+def bezoar_inspect(plan: Plan) -> Sequence[Finding]:
+    """Find judges that grade their own kin."""
+    return kin_findings(plan, MtBench.name)
