@@ -447,3 +447,16 @@ async def test_odd_answers_are_counted(bench: Bench, tmp_path: Path) -> None:
     looping, empty = data["looping_answers"], data["empty_answers"]
     assert isinstance(looping, int) and isinstance(empty, int)
     assert looping + empty == 80 and looping and empty and data["over_context"] == 80 and data["cut_answers"] == 0
+
+
+async def test_doubtful_references_are_flagged(bench: Bench, data: MtBenchData, tmp_path: Path) -> None:
+    samples = await collected(bench().measure(subject("sft"), ScriptedAsk(reply), KeyedDraw(7), tmp_path))
+    flagged = [s.item for s in samples if s.data.get("doubtful_reference") == "FastChat pull request 3158"]
+    assert len(flagged) == 26 and {"104/1", "130/2"} <= set(flagged) and "101/1" not in flagged
+    scores = await compared(bench(), {"sft": samples}, tmp_path / "all")
+    parts = {metric: score.data["doubtful_references"] for (_, metric), score in scores.items()}
+    assert (parts["rating"], parts["rating/turn-1"], parts["rating/writing"]) == (26, 13, 0)
+    mine = [{**row, "choices": [{"index": 0, "turns": ["a", "b"]}]} for row in data.reference_rows.values()]
+    made = bench(references=DatasetRef("mine", lambda: mine))
+    samples = await collected(made.measure(subject("sft"), ScriptedAsk(reply), KeyedDraw(7), tmp_path))
+    assert not any("doubtful_reference" in s.data for s in samples), "the ids are theirs, the words are not"

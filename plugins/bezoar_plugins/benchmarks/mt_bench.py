@@ -30,6 +30,7 @@ from bezoar_core.records import (
 )
 from bezoar_core.types import DatasetRef, ForComparison, Fraction, Json, JudgeRef, ModelRef, PositiveInt
 from bezoar_plugins.benchmarks.agreement import GoldenAnswer, agreement_score, golden_sample, read_golden
+from bezoar_plugins.benchmarks.doubtful_references import SOURCE, doubtful
 from bezoar_plugins.benchmarks.kinship import kin_findings
 from bezoar_plugins.benchmarks.ratings import rating_score
 from bezoar_plugins.benchmarks.unparsed import refuse_unparsed
@@ -280,6 +281,8 @@ class MtBench:
             data["repeat"] = turn.repeat
         if references:
             data["reference"] = references[turn.number - 1]
+            if doubtful(references):
+                data["doubtful_reference"] = SOURCE
         answer = turn.answers[-1]
         if isinstance(answer, RequestFailed):
             return turn.sample("failed", {**data, "stage": "answer", "kind": answer.kind, "message": answer.message})
