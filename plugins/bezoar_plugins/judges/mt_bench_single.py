@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 from bezoar_core.errors import RequestFailed
@@ -20,7 +20,7 @@ from bezoar_core.records import (
     Unparsed,
     Verdict,
 )
-from bezoar_core.types import DatasetRef, Json, ModelRef, PositiveInt
+from bezoar_core.types import DatasetRef, Json, ModelRef, NonNegativeFloat, PositiveInt
 from bezoar_plugins.judges.judge_prompts import Template, read_templates, template_for
 from bezoar_plugins.judges.verdicts import last_verdict, verdict_of
 
@@ -42,11 +42,12 @@ class MtBenchSingle:
 
     An item has `question_1` and `answer_1`, for a second turn `question_2` and `answer_2`, and for a question with a
     reference `ref_answer_1` (and `ref_answer_2`). FastChat takes the first number in brackets, double or single, and
-    stores -1 for none; here the last `[[rating]]` counts, and what is no rating from 1 to 10 is unparsed.
+    stores -1 for none; here the last `[[rating]]` counts; what is no rating from 1 to 10 is unparsed, as is one that
+    may be quoted from what was judged.
     """
 
     name: ClassVar[str] = "mt-bench-single"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model: ModelRef
     """Judges."""
@@ -56,6 +57,8 @@ class MtBenchSingle:
     """Only score the ten ratings, with no explanation before: for a local model that keeps no format."""
     max_tokens: PositiveInt = 2048
     """For the explanation and the rating."""
+    temperature: NonNegativeFloat = 0.0
+    """FastChat's is 0; above it, `repeats` of the benchmark tells how much the ratings of one answer differ."""
 
     def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
         """Return the features that the model's client must have."""
@@ -70,13 +73,14 @@ class MtBenchSingle:
             reply = await ask(
                 self.model,
                 template.messages(prompt),
-                sampling=Sampling(max_tokens=8 if self.choices else self.max_tokens, temperature=0.0),
+                sampling=Sampling(max_tokens=8 if self.choices else self.max_tokens, temperature=self.temperature),
                 prefill=PREFILL if self.choices else "",
                 choices=CHOICES if self.choices else (),
             )
         except RequestFailed as error:
             return Failed(kind=error.kind, message=error.message, data=asked)
-        return verdict_of(reply, PREFILL if self.choices else "", read, item.fields.values(), asked)
+        reader = partial(read, told=(template.system, template.text))
+        return verdict_of(reply, PREFILL if self.choices else "", reader, item.fields.values(), asked)
 
     def template(self, fields: Mapping[str, str]) -> Template:
         """Return the judge prompt for an item with these fields."""
@@ -89,13 +93,15 @@ class MtBenchSingle:
         return read_templates(self.prompts)
 
 
-def read(reply: str, quoted: Iterable[str] = (), data: Mapping[str, Json] | None = None) -> Scored | Unparsed:
-    """Return the rating in the last `[[...]]` of a reply, where it is one from 1 to 10.
+def read(
+    reply: str, quoted: Iterable[str] = (), data: Mapping[str, Json] | None = None, told: Iterable[str] = ()
+) -> Scored | Unparsed:
+    """Return the rating in the last `[[...]]` of a reply, where it is one from 1 to 10 and no quotation.
 
-    A text of `quoted` that the reply repeats word for word does not count as the judge's own.
+    `quoted` is what was judged, `told` what the judge was told.
     """
     asked = dict(data or {})
-    found, complaint = last_verdict(reply, _RATING, f"rating from {LOWEST} to {HIGHEST}", quoted)
+    found, complaint = last_verdict(reply, _RATING, f"rating from {LOWEST} to {HIGHEST}", quoted, told)
     if complaint:
         return Unparsed(reply=reply, complaint=complaint, data=asked)
     rating = float(found)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from bezoar_core.records import Completion, Refused, Scored, Unparsed, Verdict
@@ -11,31 +12,59 @@ from bezoar_core.types import Json
 
 # A verdict stands free: `x[[1]]` is an index of a list, `[[1, 2], [3]]` a matrix, `[1]` a citation.
 _VERDICT = re.compile(r"(?<![\w\[\])])\[\[([^\[\]\n]*)\]\](?!\])")
-# `[[5]]/[[10]]`, `[[A]] or [[B]]`: two verdicts told as one are none.
-_JOINT = re.compile(r"[ \t*_`]{0,8}(?:/|-|\u2013|,|or|to|and|of|out of)?[ \t*_`]{0,8}", re.IGNORECASE)
+# `[[5]]/[[10]]`, `[[A]] or [[B]]`: two verdicts in one sentence are none.
+_SENTENCE = re.compile(r"[^.!?\n]*")
+# What may be added to or left out of a text that is quoted: white space, marks of emphasis and quotation, escapes.
+_DRESS = re.compile(r"[^\w\[\].]|_")
+_BRACKETED = re.compile(r"\[\[([^\[\]]*)\]\]")
+_LEAD = 24
+"""Characters before a verdict by which the words of the judge's instructions are known."""
 
 Read = Callable[[str, Iterable[str], Mapping[str, Json]], Scored | Unparsed]
 
 
-def last_verdict(reply: str, form: re.Pattern[str], noun: str, quoted: Iterable[str] = ()) -> tuple[str, str]:
+def last_verdict(
+    reply: str, form: re.Pattern[str], noun: str, quoted: Iterable[str] = (), told: Iterable[str] = ()
+) -> tuple[str, str]:
     """Return what the last `[[...]]` of a reply holds, and a complaint, empty where that is in order.
 
-    `form` is what it must be, `noun` what that is called. A text of `quoted` that the reply repeats word for word does
-    not count as the judge's own.
+    `form` is what it must be, `noun` what that is called. A verdict that also stands in a text of `quoted` (what is
+    judged) may be a quotation and is none; so is one in the very words of `told`, the judge's instructions.
     """
-    own = reply
-    for text in quoted:
-        if "[[" in text:
-            own = own.replace(text.strip(), " ")
-    verdicts = list(_VERDICT.finditer(own))
+    verdicts = list(_VERDICT.finditer(reply))
     if not verdicts:
         return "", f"no `[[{noun.partition(' ')[0]}]]`"
     last = verdicts[-1][1]
+    shown = f"the last verdict, `{last[:40]}`,"
     if form.fullmatch(last) is None:
-        return last, f"the last verdict, `{last[:40]}`, is no {noun}"
-    if any(_joint(own, *pair) for pair in pairwise(verdicts[-2:])):
+        return last, f"{shown} is no {noun}"
+    if any(_joint(reply, *pair) for pair in pairwise(verdicts[-2:])):
         return last, f"the last verdict is two {noun.partition(' ')[0]}s"
+    if last.casefold() in _bracketed(quoted):
+        return last, f"{shown} stands in what was judged too, and may be quoted from it"
+    before = _bare(reply[: verdicts[-1].end()])
+    if any(before.endswith(lead) for lead in _leads(told)):
+        return last, f"{shown} is quoted from the judge's instructions"
     return last, ""
+
+
+def _bracketed(texts: Iterable[str]) -> frozenset[str]:
+    """Return what stands in double brackets in the texts, however dressed, or would once one is put in brackets."""
+    listed = list(texts)
+    return frozenset(
+        found.casefold() for text in ["".join(listed), *listed] for found in _BRACKETED.findall(_bare(f"[{text}]"))
+    )
+
+
+def _leads(told: Iterable[str]) -> Iterator[str]:
+    """Yield each verdict of the instructions with the words that lead up to it."""
+    for text in told:
+        for verdict in _VERDICT.finditer(text):
+            yield _bare(text[: verdict.end()])[-_LEAD - len(verdict[0]) :]
+
+
+def _bare(text: str) -> str:
+    return _DRESS.sub("", unicodedata.normalize("NFKC", text))
 
 
 def verdict_of(
@@ -50,8 +79,8 @@ def verdict_of(
         return Refused(reply=text, data=data)
     if reply.finish == "length":
         return Unparsed(reply=text, complaint="the reply was cut off at `max_tokens`", data=data)
-    return read(text, quoted, data)
+    return read(text, () if prefill else quoted, data)  # one that was begun for the judge is no quotation
 
 
 def _joint(text: str, first: re.Match[str], second: re.Match[str]) -> bool:
-    return first[1] != second[1] and _JOINT.fullmatch(text, first.end(), second.start()) is not None
+    return first[1] != second[1] and _SENTENCE.fullmatch(text, first.end(), second.start()) is not None
