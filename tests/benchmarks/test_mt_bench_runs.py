@@ -1,0 +1,150 @@
+"""MT-Bench through the real command line: one's own questions, a limit on the unparsed, who the judge was and when."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from bezoar_core.testing import BezoarProject
+
+REGISTRY = """bezoar: 1
+name: bench
+models:
+  a: {client: echo, replies: ["An answer, {hash}."], family: a, format: openbezoar}
+  b: {client: echo, replies: ["Another one, {hash}."], family: b, format: openbezoar}
+  judge:
+    client: echo
+    family: c
+    rules:
+      - {when: Why is the sky blue, reply: "I like it."}
+    replies: ["Rating: [[7]]"]
+datasets:
+  questions: {source: "file:questions.jsonl"}
+  prompts: {source: "file:prompts.jsonl"}
+judges:
+  mt: {use: mt-bench-single, model: judge, prompts: prompts}
+steps:
+  bench: {use: mt-bench, models: [a, b], judge: mt, questions: questions}
+"""
+QUESTIONS = [
+    {"question_id": n, "category": "mine", "turns": [f"Question {n}?", f"And then, {n}?"]} for n in range(1, 10)
+]
+PROMPTS = [
+    {"name": "single-v1", "system_prompt": "grade", "prompt_template": "{question} {answer}"},
+    {
+        "name": "single-v1-multi-turn",
+        "system_prompt": "grade",
+        "prompt_template": "{question_1} {answer_1} {question_2} {answer_2}",
+    },
+]
+
+
+@pytest.fixture
+def project(bezoar_project: BezoarProject) -> BezoarProject:
+    bezoar_project.write("registry.yaml", REGISTRY)
+    bezoar_project.rows("questions.jsonl", QUESTIONS)
+    bezoar_project.rows("prompts.jsonl", PROMPTS)
+    return bezoar_project
+
+
+def manifest(project: BezoarProject, node: str) -> dict[str, Any]:
+    (path,) = (project.root / ".bezoar" / "artifacts").glob(f"{node}-*/manifest.json")
+    return dict(json.loads(path.read_bytes()))
+
+
+def replies(project: BezoarProject) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in (project.root / ".bezoar/ledger").glob("*.jsonl"))
+
+
+def test_ones_own_questions_are_asked_and_the_judge_is_recorded(project: BezoarProject) -> None:
+    ended = project.bezoar("run", "registry.yaml")
+    assert ended.status == 0, ended.err
+    scores = json.loads(next((project.root / ".bezoar/artifacts").glob("bench-*/scores.json")).read_bytes())
+    (score,) = (s for s in scores if (s["model"], s["metric"]) == ("a", "rating"))
+    assert (score["value"], score["n"], score["data"]["judge_models"]) == (7.0, 18, ["echo"])
+    assert any(s["metric"] == "rating/mine" for s in scores)
+    locked = json.loads((project.root / "bezoar.lock").read_bytes())["judges"]["mt"]
+    assert locked["model"] == "judge" and locked["use"] == "mt-bench-single"
+    made = manifest(project, "bench@a")
+    assert re.fullmatch("prompts=file:[0-9a-f]{64}", locked["prompts"])
+    assert re.fullmatch("[0-9a-f]{64}", made["datasets"]["prompts"]["content"])
+    assert made["judges"]["mt"]["use"] == "mt-bench-single"
+    first, last = made["times"]["replies"]["judge"]
+    assert 0 < first <= last
+    again = project.bezoar("run", "registry.yaml", "--rerun", "bench@a")
+    assert again.status == 0, again.err
+    assert manifest(project, "bench@a")["times"]["replies"]["judge"] == [first, last], "replayed: of the day they came"
+
+
+def test_a_changed_prompt_file_changes_the_lock(project: BezoarProject) -> None:
+    assert project.bezoar("run", "registry.yaml").status == 0
+    before = (project.root / "bezoar.lock").read_bytes()
+    project.rows("prompts.jsonl", [{**row, "system_prompt": "grade strictly"} for row in PROMPTS])
+    assert project.bezoar("run", "registry.yaml").status == 0
+    assert (project.root / "bezoar.lock").read_bytes() != before
+
+
+def test_too_many_unparsed_fail_the_step_and_a_raised_limit_asks_nothing_again(project: BezoarProject) -> None:
+    sky = {"question_id": "sky", "category": "mine", "turns": ["Why is the sky blue?", "And red?"]}
+    project.rows("questions.jsonl", [*QUESTIONS, sky])
+    ended = project.bezoar("run", "registry.yaml", "--only", "bench@a")
+    assert ended.status == 1
+    said = " ".join(ended.err.split())
+    assert "2 of 20 replies of judge `mt` hold no verdict, and `max_unparsed` bears 2% (sky/1: no `[[rating]]`" in said
+    assert "raise `max_unparsed`" in said and "unparsed.jsonl" in said
+    (path,) = (project.root / ".bezoar/artifacts").glob("bench@a-*.partial/unparsed.jsonl")
+    shown = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["item"], line["judgment"]) for line in shown] == [("sky/1", "I like it."), ("sky/2", "I like it.")]
+    kept = replies(project)
+    assert kept == 40
+    ended = project.bezoar("run", "registry.yaml", "--only", "bench@a", "--set", "steps.bench.max_unparsed=0.1")
+    assert ended.status == 0, ended.err
+    cost = manifest(project, "bench@a")["cost"]
+    assert replies(project) == kept and (cost["requests"], cost["replayed"]) == (40, 40)
+    assert manifest(project, "bench@a")["counts"]["outcomes"] == {"scored": 18, "unparsed": 2}
+
+
+def test_a_question_that_is_there_twice_is_told_with_its_place(project: BezoarProject) -> None:
+    project.rows("questions.jsonl", [*QUESTIONS, QUESTIONS[0]])
+    ended = project.bezoar("run", "registry.yaml", "--only", "bench@a")
+    assert ended.status == 1 and "questions.jsonl:10: question `1` is there twice" in ended.err
+
+
+def test_a_judge_past_its_end_of_life_is_refused_with_the_date(project: BezoarProject) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    start, end = registry.index("  judge:\n"), registry.index("datasets:")
+    claude = '  judge: {client: anthropic, model: claude-2.1, api_key: "${KEY}"}\n'
+    project.write("registry.yaml", registry[:start] + claude + registry[end:])
+    project.environment["KEY"] = "sk-none"
+    for command in ("check", "plan", "run"):
+        ended = project.bezoar(command, "registry.yaml")
+        assert ended.status == 2, command
+        assert "registry.yaml:6:" in ended.err
+        assert "`claude-2.1` reached its end of life on 2025-07-21" in ended.err
+        assert "scores of different judges are not comparable" in " ".join(ended.err.split())
+    assert not (project.root / ".bezoar" / "ledger").exists()
+
+
+def test_references_of_ones_own_are_a_step(project: BezoarProject) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    solved = "  solved: {use: mt-bench-references, teacher: a, seeds: questions, count: 9}\n"
+    registry = registry.replace("steps:\n", f"steps:\n{solved}")
+    registry = registry.replace("questions: questions}", "questions: questions, references: solved}")
+    project.write("registry.yaml", registry)
+    categories = ("math", "coding", "reasoning")
+    project.rows("questions.jsonl", [{**row, "category": categories[n % 3]} for n, row in enumerate(QUESTIONS)])
+    math = [{**row, "name": str(row["name"]).replace("-v1", "-math-v1")} for row in PROMPTS]
+    project.rows("prompts.jsonl", math)
+    ended = project.bezoar("run", "registry.yaml")
+    assert ended.status == 0, ended.err
+    lines = next((project.root / ".bezoar/artifacts").glob("bench@b-*/samples.jsonl")).read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    assert len({s["data"]["reference"] for s in samples}) == len(samples) == 18
+    assert all(s["data"]["reference"].startswith("An answer, ") for s in samples)
+    assert {(s["outcome"], s["data"]["template"]) for s in samples} == {
+        ("scored", "single-math-v1"),
+        ("scored", "single-math-v1-multi-turn"),
+    }
