@@ -16,6 +16,7 @@ from mt_bench_data import MtBenchData, mt_bench_data
 
 from bezoar_core.draw import KeyedDraw
 from bezoar_core.errors import BezoarError, BudgetSpent, DataError, RequestFailed, StepFailed
+from bezoar_core.prompt_format import DEFAULT_SYSTEM, get_format, render
 from bezoar_core.records import Completion, Item, Request, Sample, Score, Scored, Subject
 from bezoar_core.testing import Reply, ScriptedAsk
 from bezoar_core.types import DatasetRef, JudgeRef, ModelRef
@@ -460,3 +461,17 @@ async def test_doubtful_references_are_flagged(bench: Bench, data: MtBenchData, 
     made = bench(references=DatasetRef("mine", lambda: mine))
     samples = await collected(made.measure(subject("sft"), ScriptedAsk(reply), KeyedDraw(7), tmp_path))
     assert not any("doubtful_reference" in s.data for s in samples), "the ids are theirs, the words are not"
+
+
+async def test_the_dialogue_format_puts_both_turns_into_one_context(bench: Bench, tmp_path: Path) -> None:
+    """OpenBezoar's form (arXiv 2404.12195): one System, Context and Response, with lines `Human:` and `Assistant:`."""
+    ask = ScriptedAsk(reply)
+    made = bench(format="openbezoar-dialogue", categories=("writing",))
+    await collected(made.measure(subject("sft"), ask, KeyedDraw(7), tmp_path))
+    asked = [request for name, request in ask.requests if name == "sft"]
+    assert {request.format for request in asked} == {"openbezoar-dialogue"} and len(asked) == 20
+    for request in asked:
+        first, *rest = (message.content for message in request.messages)
+        context = f"Human: {first}" + (f"\nAssistant: {rest[0]}\nHuman: {rest[1]}" if rest else "")
+        rendered = render(get_format("openbezoar-dialogue"), request.messages)
+        assert rendered == f"### System:\n{DEFAULT_SYSTEM}\n\n### Context:\n{context}\n\n### Response:"

@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from hub_double import COMMIT, HubDouble, serving
+from mt_bench_data import mt_bench_data
 
 from bezoar_core.testing import BezoarProject
 
@@ -148,3 +150,30 @@ def test_references_of_ones_own_are_a_step(project: BezoarProject) -> None:
         ("scored", "single-math-v1"),
         ("scored", "single-math-v1-multi-turn"),
     }
+
+
+SPACE = {
+    "data/mt_bench/question.jsonl": "questions",
+    "data/mt_bench/reference_answer/gpt-4.jsonl": "references",
+    "data/judge_prompts.jsonl": "prompts",
+}
+
+
+def test_fastchats_own_files_come_from_their_space(project: BezoarProject) -> None:
+    data = mt_bench_data()
+    files = {name: getattr(data, field).read_bytes() for name, field in SPACE.items()}
+    registry = (project.root / "registry.yaml").read_text()
+    for name, field in SPACE.items():
+        registry = registry.replace(f'"file:{field}.jsonl"', f'"hub:spaces/lmsys/mt-bench@main#{name}"')
+    references = '  references: {source: "hub:spaces/lmsys/mt-bench@main#data/mt_bench/reference_answer/gpt-4.jsonl"}\n'
+    registry = registry.replace("datasets:\n", f"datasets:\n{references}").replace(
+        "questions: questions}", "questions: questions, references: references, per_category: 1}"
+    )
+    project.write("registry.yaml", registry)
+    with serving(HubDouble({("space", "lmsys/mt-bench"): files})) as hub:
+        project.environment.update(HF_ENDPOINT=hub.endpoint, HF_HOME=str(project.root / "hub"), HF_TOKEN="")
+        ended = project.bezoar("run", "registry.yaml", "--until", "bench@b")
+    assert ended.status == 0, ended.err
+    assert manifest(project, "bench@b")["counts"]["outcomes"] == {"scored": 16}
+    pins = json.loads((project.root / "bezoar.lock").read_bytes())["sources"]
+    assert pins == {"hub:spaces/lmsys/mt-bench@main": {"commit": COMMIT}}
