@@ -19,7 +19,7 @@ from bezoar_core.types import DatasetRef
 
 ROOT = Path(__file__).parents[2]
 BUILT_IN = {
-    "scheme": {"lamini", "evol-instruct", "orca"},
+    "scheme": {"lamini", "evol-instruct", "orca", "mt-bench-references"},
     "filter": {"judged", "heuristics", "dedup", "decontaminate", "mix", "rename", "select"},
     "judge": {"human-proxy", "mt-bench-single"},
     "stage": {"sft", "dpo", "kto"},

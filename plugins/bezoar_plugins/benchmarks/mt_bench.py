@@ -103,8 +103,8 @@ class MtBench:
     """
 
     name: ClassVar[str] = "mt-bench"
-    version: ClassVar[int] = 2
-    requires: ClassVar[Mapping[str, str]] = {"numpy": "bezoar[eval]"}
+    version: ClassVar[int] = 3
+    requires: ClassVar[Mapping[str, str]] = dict.fromkeys(("scipy", "statsmodels"), "bezoar[eval]")
 
     models: tuple[ModelRef, ...]
     """Measured."""
