@@ -178,7 +178,8 @@ class Sample:
 class Score:
     """One figure of a benchmark: the mean over `n` scored samples of `model`, and what could not be scored.
 
-    `low` and `high` bound a 95 % interval; `missing` counts the outcomes other than `scored` by name.
+    `low` and `high` bound a 95 % interval; `missing` counts the outcomes other than `scored` by name. A list of texts
+    `notes` in `data` is shown beneath the table of a run.
     """
 
     model: str

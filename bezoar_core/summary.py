@@ -39,6 +39,7 @@ def _parts(plan: Plan, record: RunRecord, artifacts: Mapping[str, Artifact], wid
     if scores:
         yield "\nscores, with 95 % intervals"
         yield _scores(scores, width)
+        yield from _notes(scores)
         differences = [found for artifact in scores for found in _listed(artifact.path / "differences.json")]
         yield from _differences(differences, width)
     for artifact in artifacts.values():
@@ -88,6 +89,14 @@ def _scores(artifacts: list[Artifact], width: int) -> Table:
             rows.append((score["model"], score["task"], score["metric"], value, interval, str(score["n"]), missing))
     columns = ("model", "task", "metric", "value", "interval", "n", "not scored")
     return table(columns, rows, width, fold="task", right=("value", "interval", "n"))
+
+
+def _notes(artifacts: list[Artifact]) -> Iterator[str]:
+    """Say what a benchmark notes beside a figure, in the words of its `data.notes`."""
+    for artifact in artifacts:
+        for score in _listed(artifact.path / "scores.json"):
+            if (notes := score["data"].get("notes")) and "/" not in score["metric"]:
+                yield f"{score['model']}, {score['task']}: {', '.join(notes)}"
 
 
 def _differences(differences: list[dict[str, Any]], width: int) -> Iterator[Table | str]:

@@ -356,6 +356,7 @@ async def test_each_answer_is_graded_several_times(bench: Bench, tmp_path: Path)
     score = (await compared(made, {"sft": samples}, tmp_path / "all"))["sft", "rating"]
     assert (score.value, score.n, score.missing["unparsed"]) == (5.5, 32, 16)
     assert score.data["spread"] == pytest.approx(1.5 * 2**0.5) and score.data["same_rating"] == 0.0
+    assert "0% of answers rated the same every time, standard deviation 2.12 on average" in str(score.data["notes"])
     assert (score.data["worst"], score.data["best"]) == (4.0, 7.0)
     answers = [json.loads(line) for line in (tmp_path / "model_answer/sft.jsonl").read_text().splitlines()]
     assert [len(line["choices"][0]["turns"]) for line in answers] == [2] * 8
@@ -447,6 +448,12 @@ async def test_odd_answers_are_counted(bench: Bench, tmp_path: Path) -> None:
     data = (await compared(bench(), {"sft": samples}, tmp_path / "all"))["sft", "rating"].data
     looping, empty = data["looping_answers"], data["empty_answers"]
     assert isinstance(looping, int) and isinstance(empty, int)
+    assert data["notes"] == [
+        f"{empty} answers empty",
+        f"{looping} answers in a loop",
+        "80 prompts over the context",
+        "26 graded against a doubtful reference",
+    ]
     assert looping + empty == 80 and looping and empty and data["over_context"] == 80 and data["cut_answers"] == 0
 
 

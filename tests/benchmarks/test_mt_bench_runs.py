@@ -16,7 +16,7 @@ REGISTRY = """bezoar: 1
 name: bench
 models:
   a: {client: echo, replies: ["An answer, {hash}."], family: a, format: openbezoar}
-  b: {client: echo, replies: ["Another one, {hash}."], family: b, format: openbezoar}
+  b: {client: echo, replies: [" "], family: b, format: openbezoar}
   judge:
     client: echo
     family: c
@@ -68,6 +68,7 @@ def test_ones_own_questions_are_asked_and_the_judge_is_recorded(project: BezoarP
     (score,) = (s for s in scores if (s["model"], s["metric"]) == ("a", "rating"))
     assert (score["value"], score["n"], score["data"]["judge_models"]) == (7.0, 18, ["echo"])
     assert any(s["metric"] == "rating/mine" for s in scores)
+    assert "b, mt-bench: 18 answers empty" in ended.out
     locked = json.loads((project.root / "bezoar.lock").read_bytes())["judges"]["mt"]
     assert locked["model"] == "judge" and locked["use"] == "mt-bench-single"
     made = manifest(project, "bench@a")

@@ -76,6 +76,7 @@ def agreement_score(judge: str, samples: Sequence[Sample], rng: random.Random) -
             "same_rating": fmean(given == human for given, human in pairs),
             "judge_above_people": fmean(given - human for given, human in pairs),
         }
+        data["notes"] = [f"rates {data['judge_above_people']:+.2f} against people on average"]
     return Score(
         model=judge,
         task="mt-bench",

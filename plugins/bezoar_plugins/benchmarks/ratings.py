@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bezoar_core.records import Sample, Score
 from bezoar_core.types import Json
@@ -12,6 +12,13 @@ from bezoar_plugins.benchmarks.bootstrap import interval
 from bezoar_plugins.benchmarks.loops import loops
 
 WORST, BEST = 1.0, 10.0
+_WORDS = {
+    "empty_answers": "answers empty",
+    "looping_answers": "answers in a loop",
+    "cut_answers": "answers cut off",
+    "over_context": "prompts over the context",
+    "doubtful_references": "graded against a doubtful reference",
+}
 MISSING = ("unparsed", "refused", "failed")
 
 
@@ -24,7 +31,7 @@ def rating_score(
     the means were every missing rating a 1 (`worst`) or a 10 (`best`), how many answers were cut off, empty, in a loop
     or not given since the prompt exceeded the context, and how many were graded against a doubtful reference. Of
     repeated grades it has the `spread` (the mean over answers of the ratings' standard deviation) and the share of
-    answers with the `same_rating` every time.
+    answers with the `same_rating` every time. `notes` says in words what of this is not 0.
     """
     from statistics import fmean
 
@@ -36,7 +43,8 @@ def rating_score(
     means = [mean for group in by_question.values() for mean in group]
     outcomes = Counter(str(sample.outcome) for sample in samples)
     bounds = interval(list(by_question.values()), rng)
-    data: dict[str, Json] = {**part, **_oddities([found[0] for found in grades.values()])}
+    odd, spread = _oddities([found[0] for found in grades.values()]), _spread(grades)
+    data: dict[str, Json] = {**part, **odd, **spread, "notes": [*_notes(odd, spread)]}
     if samples:
         data |= {
             name: fmean(fmean(bound if s.value is None else s.value for s in found) for found in grades.values())
@@ -53,7 +61,7 @@ def rating_score(
         low=bounds[0] if bounds else None,
         high=bounds[1] if bounds else None,
         missing={outcome: outcomes[outcome] for outcome in MISSING},
-        data={**data, **_spread(grades)},
+        data=data,
     )
 
 
@@ -65,7 +73,16 @@ def _by_answer(samples: Sequence[Sample]) -> Mapping[tuple[str, str], Sequence[S
     return found
 
 
-def _oddities(samples: Sequence[Sample]) -> dict[str, Json]:
+def _notes(odd: Mapping[str, int], spread: Mapping[str, float]) -> Iterator[str]:
+    for name, words in _WORDS.items():
+        if odd[name]:
+            yield f"{odd[name]} {words}"
+    if spread:
+        same = f"{spread['same_rating']:.0%} of answers rated the same every time"
+        yield f"{same}, standard deviation {spread['spread']:.2f} on average"
+
+
+def _oddities(samples: Sequence[Sample]) -> dict[str, int]:
     return {
         "cut_answers": sum(sample.data.get("finish") == "length" for sample in samples),
         "empty_answers": sum(not str(sample.data.get("answer", "-")).strip() for sample in samples),
@@ -77,7 +94,7 @@ def _oddities(samples: Sequence[Sample]) -> dict[str, Json]:
     }
 
 
-def _spread(grades: Mapping[tuple[str, str], Sequence[Sample]]) -> Mapping[str, Json]:
+def _spread(grades: Mapping[tuple[str, str], Sequence[Sample]]) -> dict[str, float]:
     from statistics import fmean, stdev
 
     repeated = [[s.value for s in found if s.value is not None] for found in grades.values() if len(found) > 1]
