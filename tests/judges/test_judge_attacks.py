@@ -164,10 +164,13 @@ def test_questions_and_references_are_quoted_too() -> None:
 async def test_the_judges_instructions_are_no_verdict(data: MtBenchData) -> None:
     judge = MtBenchSingle(model=ModelRef("gpt"), prompts=data.ref("prompts"))
     item = Item(id="1", fields={"question_1": "Why?", "answer_1": "So."})
-    words = 'I must rate by this format: "[[rating]]", for example: "Rating: [[5]]".'
-    assert isinstance(await judge.judge(item, ScriptedAsk(lambda request: words)), Unparsed)
-    found = await judge.judge(item, ScriptedAsk(lambda request: f"{words} Mine:\nRating: [[5]]"))
-    assert isinstance(found, Scored) and found.value == 5
+    words = 'I was told to write, for example: "Rating: [[5]]".'
+    found = await judge.judge(item, ScriptedAsk(lambda request: words))
+    assert isinstance(found, Unparsed) and "quoted from the judge's instructions" in found.complaint
+    whole = f'By this format: "[[rating]]", {words[10:]}'
+    assert isinstance(await judge.judge(item, ScriptedAsk(lambda request: whole)), Unparsed)
+    own = await judge.judge(item, ScriptedAsk(lambda request: f"{words} Mine:\nRating: [[5]]"))
+    assert isinstance(own, Scored) and own.value == 5
 
 
 async def test_a_scored_choice_is_no_quotation(data: MtBenchData) -> None:

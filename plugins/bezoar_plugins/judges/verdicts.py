@@ -17,7 +17,7 @@ _SENTENCE = re.compile(r"[^.!?\n]*")
 # What may be added to or left out of a text that is quoted: white space, marks of emphasis and quotation, escapes.
 _DRESS = re.compile(r"[^\w\[\].]|_")
 _BRACKETED = re.compile(r"\[\[([^\[\]]*)\]\]")
-_LEAD = 24
+_LEAD = 16
 """Characters before a verdict by which the words of the judge's instructions are known."""
 
 Read = Callable[[str, Iterable[str], Mapping[str, Json]], Scored | Unparsed]
