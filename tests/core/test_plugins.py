@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 BUILT_IN = {
     "scheme": {"lamini", "evol-instruct", "orca", "mt-bench-references"},
     "filter": {"judged", "heuristics", "dedup", "decontaminate", "mix", "rename", "select"},
-    "judge": {"human-proxy", "mt-bench-single"},
+    "judge": {"human-proxy", "mt-bench-single", "mt-bench-pair"},
     "stage": {"sft", "dpo", "kto"},
     "benchmark": {"mt-bench", "lm-eval"},
     "client": {"transformers", "openai", "anthropic", "echo"},

@@ -1,0 +1,110 @@
+"""MT-Bench's pairwise judge: two replies to one question, and which is the better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import ClassVar
+
+from bezoar_core.errors import RequestFailed
+from bezoar_core.hookspecs import hookimpl
+from bezoar_core.interfaces import Ask, Judge
+from bezoar_core.records import Failed, Feature, Item, Sampling, Scored, Unparsed, Verdict
+from bezoar_core.types import DatasetRef, Json, ModelRef, PositiveInt
+from bezoar_plugins.judges.judge_prompts import Template, read_templates, template_for
+from bezoar_plugins.judges.verdicts import last_verdict, verdict_of
+
+PREFILL = "My final verdict is: [["
+# The brackets belong to the choice, as they do in the prompt.
+CHOICES = ("A]]", "B]]", "C]]")
+
+_WINNER = re.compile(r"[ABC]")
+_SLOTS_TIP = (
+    "one turn fills `question`, `answer_a`, `answer_b` and `ref_answer_1`; two fill `question_1`, `question_2`, "
+    "`answer_a_1`, `answer_b_1`, `answer_a_2`, `answer_b_2`, `ref_answer_1` and `ref_answer_2`"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtBenchPair:
+    """Say which of two answers is better, with the judge prompts of MT-Bench (arXiv 2306.05685) as FastChat fills them.
+
+    An item has `question_1`, `answer_a_1` and `answer_b_1`, for a second turn also `question_2`, `answer_a_2` and
+    `answer_b_2`, and for a question with a reference `ref_answer_1` (and `ref_answer_2`). FastChat looks for `[[A]]`
+    anywhere, then for `[[B]]`, then for `[[C]]`; here the last verdict counts, and what is none of them is unparsed, as
+    is one that may be quoted from what was judged. Whoever asks judges each pair in both orders.
+    """
+
+    name: ClassVar[str] = "mt-bench-pair"
+    version: ClassVar[int] = 1
+
+    model: ModelRef
+    """Judges."""
+    prompts: DatasetRef
+    """FastChat's `judge_prompts.jsonl`: pair-v2 and pair-math-v1, each also with -multi-turn."""
+    choices: bool = False
+    """Only score the three verdicts, with no explanation before: for a local model that keeps no format."""
+    max_tokens: PositiveInt = 2048
+    """For the explanation and the verdict."""
+
+    def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
+        """Return the features that the model's client must have."""
+        return {self.model: frozenset({"choices", "prefill"})} if self.choices else {}
+
+    async def judge(self, item: Item, ask: Ask) -> Verdict:
+        """Return `A`, `B` or `C` (a tie); `data` has the template's name and the prompt."""
+        template = self.template(item.fields)
+        prompt = template.render(_slots(item.fields))
+        asked: dict[str, Json] = {"template": template.name, "user_prompt": prompt}
+        try:
+            reply = await ask(
+                self.model,
+                template.messages(prompt),
+                sampling=Sampling(max_tokens=8 if self.choices else self.max_tokens, temperature=0.0),
+                prefill=PREFILL if self.choices else "",
+                choices=CHOICES if self.choices else (),
+            )
+        except RequestFailed as error:
+            return Failed(kind=error.kind, message=error.message, data=asked)
+        reader = partial(read, told=(template.system, template.text))
+        return verdict_of(reply, PREFILL if self.choices else "", reader, item.fields.values(), asked)
+
+    def template(self, fields: Mapping[str, str]) -> Template:
+        """Return the judge prompt for an item with these fields."""
+        kind = "pair-math-v1" if "ref_answer_1" in fields else "pair-v2"
+        name = f"{kind}-multi-turn" if "answer_a_2" in fields else kind
+        return template_for(self._templates, name, _slots(fields), self.prompts, _SLOTS_TIP)
+
+    @cached_property
+    def _templates(self) -> Mapping[str, Template]:
+        return read_templates(self.prompts)
+
+
+def read(
+    reply: str, quoted: Iterable[str] = (), data: Mapping[str, Json] | None = None, told: Iterable[str] = ()
+) -> Scored | Unparsed:
+    """Return the letter in the last `[[...]]` of a reply, where it is A, B or C and no quotation.
+
+    `quoted` is what was judged, `told` what the judge was told.
+    """
+    asked = dict(data or {})
+    found, complaint = last_verdict(reply, _WINNER, "verdict `A`, `B` or `C`", quoted, told)
+    if complaint:
+        return Unparsed(reply=reply, complaint=complaint, data=asked)
+    return Scored(value=found, data={**asked, "verdict": found}, reply=reply)
+
+
+def _slots(fields: Mapping[str, str]) -> Mapping[str, str]:
+    """Name the fields as FastChat's templates do: a first turn alone has `question`, `answer_a` and `answer_b`."""
+    if "answer_a_2" in fields:
+        return fields
+    first = {"question_1": "question", "answer_a_1": "answer_a", "answer_b_1": "answer_b"}
+    return {first.get(name, name): text for name, text in fields.items()}
+
+
+@hookimpl
+def bezoar_judges() -> Sequence[type[Judge]]:
+    """Return MT-Bench's pairwise judge."""
+    return [MtBenchPair]
