@@ -87,6 +87,24 @@ def write_judgments(out: Path, judge: str, measured: Mapping[str, Sequence[Sampl
     _write(out / "model_judgment" / f"{judge}_single.jsonl", lines)
 
 
+def write_pairs(out: Path, judge: str, samples: Sequence[Sample]) -> None:
+    """Write `model_judgment/<judge>_pair.jsonl` with matches of two models; a game without a winner has `error`."""
+    _write(out / "model_judgment" / f"{judge}_pair.jsonl", [_match(judge, sample.data) for sample in samples])
+
+
+def _match(judge: str, data: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {
+        **{key: data[key] for key in ("question_id", "model_1", "model_2", "g1_winner", "g2_winner")},
+        "judge": [judge, data["template"]],
+        "g1_user_prompt": data.get("g1_user_prompt", ""),
+        "g1_judgment": data.get("g1_judgment", ERROR),
+        "g2_user_prompt": data.get("g2_user_prompt", ""),
+        "g2_judgment": data.get("g2_judgment", ERROR),
+        "turn": data["turn"],
+        "tstamp": NO_TIME,
+    }
+
+
 def _judgment(judge: str, model: str, sample: Sample) -> Mapping[str, Json]:
     data = sample.data
     return {

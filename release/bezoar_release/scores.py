@@ -36,7 +36,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One figure of a benchmark over the models, in the order of `Results.models`; None where one was not measured."""
+    """One figure of a benchmark over the models, in the order of `Results.models`; None where one has none."""
 
     task: str
     shots: int | None
@@ -78,6 +78,7 @@ def results(history: History, benchmark: str, model: str) -> Results:
     lines = [
         Line(task=task, shots=shot, metric=metric, scores=[scores.get(name) for name in names])
         for (task, shot, metric), scores in table.items()
+        if any(name in scores for name in names)  # not what only models from outside the registry have
     ]
     config = inside(history.record(benchmark), "config")
     return Results(

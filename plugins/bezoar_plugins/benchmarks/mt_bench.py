@@ -14,6 +14,7 @@ from bezoar_core.in_order import in_order
 from bezoar_core.interfaces import Ask, Benchmark, Draw
 from bezoar_core.records import (
     Completion,
+    Difference,
     Failed,
     Feature,
     Finding,
@@ -28,18 +29,36 @@ from bezoar_core.records import (
     Unparsed,
     Verdict,
 )
-from bezoar_core.types import DatasetRef, ForComparison, Fraction, Json, JudgeRef, ModelRef, PositiveInt
+from bezoar_core.types import (
+    DatasetRef,
+    ForComparison,
+    Fraction,
+    Json,
+    JudgeRef,
+    LocalPath,
+    ModelRef,
+    NonEmptyStr,
+    PositiveInt,
+)
 from bezoar_plugins.benchmarks.agreement import GoldenAnswer, agreement_score, golden_sample, read_golden
+from bezoar_plugins.benchmarks.answered import METRIC as ANSWERED
+from bezoar_plugins.benchmarks.answered import answered, answered_score
+from bezoar_plugins.benchmarks.differences import Figures, check_pairs, chosen_pairs, differences
 from bezoar_plugins.benchmarks.doubtful_references import SOURCE, doubtful
 from bezoar_plugins.benchmarks.kinship import kin_findings
-from bezoar_plugins.benchmarks.ratings import rating_score
+from bezoar_plugins.benchmarks.outside import Outside, outside_scores, read_outside
+from bezoar_plugins.benchmarks.pairing import Match, answers, asked, games_of, matches, opponents, pair_sample
+from bezoar_plugins.benchmarks.parts import Place, parts, within
+from bezoar_plugins.benchmarks.ratings import answer_ratings, rating_score
 from bezoar_plugins.benchmarks.unparsed import refuse_unparsed
+from bezoar_plugins.benchmarks.win_rates import Judged, order_score, win_rates
 from bezoar_plugins.fastchat_files import (
     Question,
     read_questions,
     read_references,
     write_answers,
     write_judgments,
+    write_pairs,
 )
 
 if TYPE_CHECKING:
@@ -95,7 +114,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class MtBench:
-    """Ask each question and its follow-up, and have every answer graded by itself (MT-Bench, arXiv 2306.05685).
+    """Ask each question and its follow-up, and have answers graded, or compared in pairs (MT-Bench, arXiv 2306.05685).
 
     Categories, temperatures, references and files are FastChat's. Ours: an answer or a verdict that is missing is
     counted by its cause and never put in the mean; each mean has a 95 % bootstrap interval over questions, and the
@@ -108,8 +127,19 @@ class MtBench:
 
     models: tuple[ModelRef, ...]
     """Measured."""
-    judge: JudgeRef
-    """Gives each answer a number."""
+    judge: JudgeRef | None = None
+    """Gives each answer a number; None: answers are only collected, for `pair_judge`."""
+    pair_judge: Annotated[JudgeRef | None, ForComparison()] = None
+    """Says which of two models' answers is better, in both orders; None: no such comparison."""
+    baseline: Annotated[NonEmptyStr | None, ForComparison()] = None
+    """The model of `models` or `outside` that `pair_judge` compares every other with; None: each with all others."""
+    pairs: Annotated[tuple[tuple[NonEmptyStr, NonEmptyStr], ...] | None, ForComparison()] = None
+    """Models whose ratings are told apart; None: each model and the next one in `models`, and the first and the last.
+    """
+    outside: Annotated[LocalPath | None, ForComparison()] = None
+    """A data folder of FastChat (`model_answer/*.jsonl`, `model_judgment/*_single.jsonl`) with models measured there:
+    their ratings are shown beside ours, never compared since another judge gave them, and `pair_judge` compares their
+    answers with ours."""
     questions: DatasetRef
     """FastChat's `question.jsonl`, or a file of its form."""
     references: DatasetRef | None = None
@@ -135,6 +165,25 @@ class MtBench:
         """Return what `golden` needs."""
         return {"sklearn": "bezoar[eval]"} if self.golden else {}
 
+    def __post_init__(self) -> None:
+        names = [model.name for model in self.models]
+        if self.judge is None and self.pair_judge is None:
+            raise ValueError("nobody judges: name a `judge`, a `pair_judge`, or both")
+        if self.repeats > 1 and self.judge is None:
+            raise ValueError("`repeats` are of the grades of `judge`, and none is named")
+        if self.golden is not None and self.judge is None:
+            raise ValueError("`golden` is what `judge` is held against, and none is named")
+        if self.pairs is not None and self.judge is None:
+            raise ValueError("`pairs` is about the ratings of `judge`, and none is named")
+        check_pairs(self.pairs, names)
+        if self.baseline is not None and self.pair_judge is None:
+            raise ValueError("`baseline` is for `pair_judge`, and none is named")
+        if self.pair_judge is not None and self.outside is None:
+            if len(set(names)) < 2:
+                raise ValueError("`pair_judge` compares models, and `models` names only one")
+            if self.baseline is not None and self.baseline not in names:
+                raise ValueError(f"`baseline`: `{self.baseline}` is none of `models`; {nearest(self.baseline, names)}")
+
     def needs(self) -> Mapping[ModelRef, frozenset[Feature]]:
         """Return the features that the models' clients must have: with `format`, prompts are rendered here."""
         return dict.fromkeys(self.models, frozenset({"raw"})) if self.format else {}
@@ -147,9 +196,8 @@ class MtBench:
 
     def forecast(self, rows: int | None) -> Forecast:
         """Return what one model takes: two answers a question and a verdict on each, where all categories are asked."""
-        asked = (self.per_category or 10) * (len(self.categories) or 8)
-        answers = 2 * asked
-        grades = answers * self.repeats
+        answers = self._turns
+        grades = answers * self.repeats if self.judge else 0
         return Forecast(
             requests=(answers + grades, answers + grades),
             input_tokens=(
@@ -158,6 +206,24 @@ class MtBench:
             ),
             output_tokens=(answers + grades, answers * self.max_tokens + grades * 2048),
         )
+
+    def forecast_comparison(self, models: int) -> Forecast | None:
+        """Return two verdicts a turn for each pair of models; the models in `outside` come on top."""
+        if self.pair_judge is None:
+            return None
+        ours = self.baseline in {model.name for model in self.models}
+        pairs = models * (models - 1) // 2 if self.baseline is None else models - ours
+        games = 2 * self._turns * pairs
+        return Forecast(
+            requests=(games, games),
+            input_tokens=(games * 400, games * (1000 + 4 * self.max_tokens)),
+            output_tokens=(games, games * 2048),
+        )
+
+    @property
+    def _turns(self) -> int:
+        """Return how many answers a model gives where there are as many questions as in MT-Bench's own file."""
+        return 2 * (self.per_category or 10) * (len(self.categories) or 8)
 
     async def measure(self, model: Subject, ask: Ask, draw: Draw, out: Path) -> AsyncIterator[Sample]:
         """Yield one rating a question and turn; write FastChat's answer and judgment files."""
@@ -170,7 +236,12 @@ class MtBench:
 
         async def graded(turn: Turn) -> Sample:
             found = references.get(turn.question.id, ())
-            return await self._graded(turn, found, _drawn(ask, turn.repeat, self.repeats))
+            shown = _shown(turn, found)
+            if self.judge is None:
+                return _ungraded(turn, shown)
+            if self.repeats > 1:
+                shown = {**shown, "repeat": turn.repeat}
+            return await self._graded(self.judge, turn, shown, found, _drawn(ask, turn.repeat, self.repeats))
 
         # All answers before the first grade: a local model and a local judge then each work in full batches.
         turns: list[Turn] = []
@@ -182,28 +253,68 @@ class MtBench:
             samples.append(sample)
             yield sample
         write_answers(out, model.name, samples[:: self.repeats])
-        write_judgments(out, self.judge.name, {model.name: samples})
-        refuse_unparsed(samples, self.max_unparsed, self.judge.name, out)
+        if self.judge is not None:
+            write_judgments(out, self.judge.name, {model.name: samples})
+            refuse_unparsed(samples, self.max_unparsed, self.judge.name, out)
 
     async def compare(
         self, samples: Mapping[str, Sequence[Sample]], ask: Ask, draw: Draw, out: Path
-    ) -> AsyncIterator[Sample | Score]:
-        """Yield each model's mean over all ratings, over each turn and over each category; write one judgment file."""
-        for model, found in samples.items():
-            parts: dict[str, Mapping[str, Json]] = {"rating": {}}
-            parts |= {f"rating/turn-{s.data['turn']}": {"turn": s.data["turn"]} for s in found}
-            parts |= {f"rating/{s.category}": {"category": s.category} for s in found}
-            for metric, part in parts.items():
-                chosen = [s for s in found if all(value == _aspect(s, key) for key, value in part.items())]
-                yield rating_score(model, metric, chosen, draw("bootstrap", model, metric), part)
-        write_judgments(out, self.judge.name, samples)
-        if self.golden is not None:
-            golden = [sample async for sample in self._golden(self.golden, ask)]
-            for sample in golden:
-                yield sample
-            yield agreement_score(self.judge.name, golden, draw("bootstrap", "golden"))
+    ) -> AsyncIterator[Sample | Score | Difference]:
+        """Yield each figure over all, each turn and each category, then how ratings differ, then who beats whom.
 
-    async def _golden(self, golden: DatasetRef, ask: Ask) -> AsyncIterator[Sample]:
+        Write one file of judgments a judge.
+        """
+        outside = read_outside(Path(self.outside), samples) if self.outside else Outside()
+        metric, score = ("rating", rating_score) if self.judge else (ANSWERED, answered_score)
+        for model, found in samples.items():
+            for name, part in parts(metric, map(_place, found)):
+                chosen = [sample for sample in found if within(_place(sample), part)]
+                yield score(model, name, chosen, draw("bootstrap", model, name), part)
+        for one in outside_scores(outside, asked(samples), draw):
+            yield one
+        if self.judge is not None:
+            write_judgments(out, self.judge.name, samples)
+            told_apart = chosen_pairs(self.pairs, list(samples), "mt-bench")
+            for difference in differences(_tables(samples), told_apart, draw):
+                yield difference
+            if self.golden is not None:
+                golden = [sample async for sample in self._golden(self.judge, self.golden, ask)]
+                for sample in golden:
+                    yield sample
+                yield agreement_score(self.judge.name, golden, draw("bootstrap", "golden"))
+        if self.pair_judge is not None:
+            judged: list[Judged] = []
+            async for match in self._judged(self.pair_judge, samples, outside, ask):
+                judged.append(match)
+                if match.sample is not None:
+                    yield match.sample
+            games = [game for one in judged if one.sample is not None for game in games_of(one.sample)]
+            refuse_unparsed(games, self.max_unparsed, self.pair_judge.name, out)
+            for rate in win_rates(judged, self.baseline, outside.answers, draw):
+                yield rate
+            yield order_score(self.pair_judge.name, judged, draw("bootstrap", "order"))
+            write_pairs(out, self.pair_judge.name, [one.sample for one in judged if one.sample is not None])
+
+    def _judged(
+        self, judge: JudgeRef, samples: Mapping[str, Sequence[Sample]], outside: Outside, ask: Ask
+    ) -> AsyncIterator[Judged]:
+        """Yield what came of each match; the judge sees those that both models answered, in both orders."""
+        given = {**{model: answers(found) for model, found in samples.items()}, **outside.answers}
+        if self.baseline is not None and self.baseline not in given:
+            message = f"`baseline`: `{self.baseline}` is none of `models`, and `outside` has no answers of it"
+            raise DataError(message, where="mt-bench", tip=nearest(self.baseline, list(given)))
+
+        async def judged(match: Match) -> Judged:
+            if not match.answered:
+                return Judged(match=match, sample=None)
+            first = await judge.judge(match.shown(1), ask)
+            second = await judge.judge(match.shown(2), ask)
+            return Judged(match=match, sample=pair_sample(match, judge.name, (first, second)))
+
+        pairs = opponents(list(samples), list(outside.answers), self.baseline)
+        return in_order(judged, matches(asked(samples), given, pairs), ahead=IN_FLIGHT)
+
+    async def _golden(self, judge: JudgeRef, golden: DatasetRef, ask: Ask) -> AsyncIterator[Sample]:
         """Yield the judge's grade of each answer that a person rated."""
         rated = read_golden(golden.rows(), golden.name, read_questions(self.questions.rows(), self.questions.name))
         references = self._referenced([answer.question for answer in rated])
@@ -212,7 +323,8 @@ class MtBench:
             number, answer = numbered
             answers = [Completion(text=text) for text in answer.answers]
             turn = Turn(question=answer.question, number=answer.turn, answers=answers)
-            sample = await self._graded(turn, references.get(answer.question.id, ()), ask)
+            found = references.get(answer.question.id, ())
+            sample = await self._graded(judge, turn, _shown(turn, found), found, ask)
             return golden_sample(answer, number, sample)
 
         async for sample in in_order(graded, list(enumerate(rated, start=1)), ahead=IN_FLIGHT):
@@ -275,28 +387,21 @@ class MtBench:
             messages.append(Message("assistant", answer.text))
         return answers
 
-    async def _graded(self, turn: Turn, references: Sequence[str], ask: Ask) -> Sample:
-        data: dict[str, Json] = {"question_id": turn.question.id, "turn": turn.number, "question": turn.text}
-        if self.repeats > 1:
-            data["repeat"] = turn.repeat
-        if references:
-            data["reference"] = references[turn.number - 1]
-            if doubtful(references):
-                data["doubtful_reference"] = SOURCE
-        answer = turn.answers[-1]
-        if isinstance(answer, RequestFailed):
-            return turn.sample("failed", {**data, "stage": "answer", "kind": answer.kind, "message": answer.message})
-        # FastChat strips what it stores and shows; the conversation itself goes on with the reply as it was.
-        data |= {"answer": answer.text.strip(), "finish": answer.finish, "judge": self.judge.name}
+    async def _graded(
+        self, judge: JudgeRef, turn: Turn, shown: Mapping[str, Json], references: Sequence[str], ask: Ask
+    ) -> Sample:
+        if isinstance(turn.answers[-1], RequestFailed):
+            return turn.sample("failed", shown)
+        data: dict[str, Json] = {**shown, "judge": judge.name}
         fields: dict[str, str] = {}
         for number, (text, reply) in enumerate(zip(turn.question.turns, turn.answers, strict=False), start=1):
             if isinstance(reply, Completion):
                 fields |= {f"question_{number}": text, f"answer_{number}": reply.text.strip()}
         fields |= {f"ref_answer_{number}": text for number, text in enumerate(references[: turn.number], start=1)}
-        verdict = await self.judge.judge(Item(id=turn.item, fields=fields, category=turn.question.category), ask)
-        return self._read(turn, verdict, data)
+        verdict = await judge.judge(Item(id=turn.item, fields=fields, category=turn.question.category), ask)
+        return self._read(judge, turn, verdict, data)
 
-    def _read(self, turn: Turn, verdict: Verdict, shown: Mapping[str, Json]) -> Sample:
+    def _read(self, judge: JudgeRef, turn: Turn, verdict: Verdict, shown: Mapping[str, Json]) -> Sample:
         data: dict[str, Json] = {**shown, **verdict.data}
         if isinstance(verdict, Failed):
             return turn.sample("failed", {**data, "stage": "judge", "kind": verdict.kind, "message": verdict.message})
@@ -306,7 +411,7 @@ class MtBench:
         if isinstance(verdict, Unparsed):
             return turn.sample("unparsed", {**data, "complaint": verdict.complaint})
         if not isinstance(verdict.value, int | float):
-            message = f"judge `{self.judge.name}` gives no number"
+            message = f"judge `{judge.name}` gives no number"
             raise BezoarError(message, where="mt-bench", tip="name a judge such as `mt-bench-single`")
         return turn.sample("scored", data, float(verdict.value))
 
@@ -339,8 +444,41 @@ def _drawn(ask: Ask, repeat: int, repeats: int) -> Ask:
     return again
 
 
-def _aspect(sample: Sample, name: str) -> Json:
-    return sample.category if name == "category" else sample.data[name]
+def _shown(turn: Turn, references: Sequence[str]) -> Mapping[str, Json]:
+    """Return a turn as its sample tells it: the question, the reference, and the answer or why there is none."""
+    data: dict[str, Json] = {"question_id": turn.question.id, "turn": turn.number, "question": turn.text}
+    if references:
+        data["reference"] = references[turn.number - 1]
+        if doubtful(references):
+            data["doubtful_reference"] = SOURCE
+    answer = turn.answers[-1]
+    if isinstance(answer, RequestFailed):
+        return {**data, "stage": "answer", "kind": answer.kind, "message": answer.message}
+    # FastChat strips what it stores and shows; the conversation itself goes on with the reply as it was.
+    return {**data, "answer": answer.text.strip(), "finish": answer.finish}
+
+
+def _ungraded(turn: Turn, shown: Mapping[str, Json]) -> Sample:
+    """Return the sample of a turn that no judge rates: its figure is whether there is an answer."""
+    answer = shown.get("answer")
+    if not isinstance(answer, str):
+        return replace(turn.sample("failed", shown), metric=ANSWERED)
+    return replace(turn.sample("scored", shown, answered(answer)), metric=ANSWERED)
+
+
+def _place(sample: Sample) -> Place:
+    return sample.data["turn"], sample.category
+
+
+def _tables(samples: Mapping[str, Sequence[Sample]]) -> list[Figures]:
+    """Return the ratings by which models are told apart: all of them, and those of each category."""
+    places = [_place(sample) for found in samples.values() for sample in found]
+    tables: list[Figures] = []
+    for metric, part in parts("rating", places):
+        if "turn" not in part:
+            values = {m: answer_ratings(s for s in f if within(_place(s), part)) for m, f in samples.items()}
+            tables.append(Figures(task="mt-bench", metric=metric, values=values, right_or_wrong=False))
+    return tables
 
 
 @hookimpl

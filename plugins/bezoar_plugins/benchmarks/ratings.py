@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bezoar_core.records import Sample, Score
 from bezoar_core.types import Json
@@ -37,9 +37,8 @@ def rating_score(
 
     grades = _by_answer(samples)
     by_question: dict[str, list[float]] = {}
-    for (question, _), found in grades.items():
-        if ratings := [sample.value for sample in found if sample.value is not None]:
-            by_question.setdefault(question, []).append(fmean(ratings))
+    for (question, _), rating in answer_ratings(samples).items():
+        by_question.setdefault(question, []).append(rating)
     means = [mean for group in by_question.values() for mean in group]
     outcomes = Counter(str(sample.outcome) for sample in samples)
     bounds = interval(list(by_question.values()), rng)
@@ -65,7 +64,15 @@ def rating_score(
     )
 
 
-def _by_answer(samples: Sequence[Sample]) -> Mapping[tuple[str, str], Sequence[Sample]]:
+def answer_ratings(samples: Iterable[Sample]) -> Mapping[tuple[str, str], float]:
+    """Return the rating of each answer that has one, by question and turn: the mean of its grades."""
+    from statistics import fmean
+
+    grades = {key: [s.value for s in found if s.value is not None] for key, found in _by_answer(samples).items()}
+    return {key: fmean(values) for key, values in grades.items() if values}
+
+
+def _by_answer(samples: Iterable[Sample]) -> Mapping[tuple[str, str], Sequence[Sample]]:
     """Return the grades of each answer, by question and turn."""
     found: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
