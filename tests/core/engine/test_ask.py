@@ -336,7 +336,10 @@ async def test_totals(ledger: Ledger) -> None:
     ask = engine(ledger, ScriptedClient())
     for text in "aab":
         await ask(MODEL, said(text))
+    ((first, last),) = ask.totals.came.values()
+    assert 0 < first <= last and set(ask.totals.came) == {MODEL.name}
     assert ask.totals == Totals(
+        came=ask.totals.came,
         requests=3,
         replayed=1,
         input_tokens=30,
