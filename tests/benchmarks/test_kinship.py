@@ -38,7 +38,7 @@ def test_a_teachers_family_is_named(bezoar_project: BezoarProject) -> None:
     said = checked(bezoar_project, teacher="claude", judge="claude", base="llama")
     assert "registry.yaml:16:" in said and "warning: " in said
     assert "judge `mt` is `judge`, of family `claude`, and grades its own kin: " in said
-    assert "`sft` (taught by `teacher` in `evolved`), `dpo` (taught by `teacher` in `evolved`)" in said
+    assert "`sft` (taught by `teacher`), `dpo` (taught by `teacher`)" in said
     assert "unknown" not in said
 
 

@@ -56,7 +56,7 @@ def _behind(registry: Registry, name: str) -> Iterator[tuple[str, str]]:
         seen.add(step.name)
         for _, ref in _references(step):
             if isinstance(ref, ModelRef) and step.kind == "scheme":
-                yield _root(registry, ref.name), f"`{name}` (taught by `{ref.name}` in `{step.name}`)"
+                yield _root(registry, ref.name), f"`{name}` (taught by `{ref.name}`)"
             elif isinstance(ref, ModelRef | DatasetRef):
                 todo.append(ref.name)
 
