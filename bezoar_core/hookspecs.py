@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bezoar_core.interfaces import Benchmark, Client, Command, Filter, Judge, Scheme, Stage
     from bezoar_core.plan import Plan
     from bezoar_core.records import Finding
+    from bezoar_core.runner import RunRecord
 
 hookspec = pluggy.HookspecMarker("bezoar")
 hookimpl = pluggy.HookimplMarker("bezoar")
@@ -54,3 +55,8 @@ def bezoar_commands() -> Sequence[type[Command]]:  # type: ignore[empty-body]
 @hookspec
 def bezoar_inspect(plan: Plan) -> Sequence[Finding]:  # type: ignore[empty-body]
     """Return findings about a plan before a cent is spent: `check`, `plan` and `run` show them, an error stops it."""
+
+
+@hookspec
+def bezoar_run_finished(plan: Plan, record: RunRecord) -> Sequence[str]:  # type: ignore[empty-body]
+    """Look at a run that has ended, well or not, and return lines to print: what fails here fails no run."""

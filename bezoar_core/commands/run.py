@@ -52,6 +52,7 @@ class Run:
 
         from bezoar_core.display import Display
         from bezoar_core.errors import StepFailed, UsageError
+        from bezoar_core.finishing import run_finished
         from bezoar_core.graph import select
         from bezoar_core.preparing import fetch, reached, refuse_findings, refuse_unset
         from bezoar_core.run_lock import run_lock
@@ -83,6 +84,8 @@ class Run:
                     raise KeyboardInterrupt from None
         again = registry_options.command_line(options, "run")
         print_summary(plan, record, again, registry_options.command_line(options, "release") + " --dry-run")
+        for line in run_finished(project.plugins, plan, record):
+            print(line)
         if record.error is not None:
             raise record.error
         left = [name for name, node in record.nodes.items() if node.status == "skipped"]

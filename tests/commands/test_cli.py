@@ -18,11 +18,14 @@ HEAVY = (
     "rich",
     "datasets",
     "peft",
+    "matplotlib",
     "asyncio",
 )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["release", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["run", "--help"], ["release", "--help"], ["report", "--help"]]
+)
 def test_help_and_list_load_nothing_heavy(arguments: list[str]) -> None:
     """DESIGN asks for 0.2 s; what keeps that promise is what is not imported, so that is what is tested."""
     code = f"""
@@ -42,7 +45,20 @@ print("LOADED", *[name for name in {HEAVY!r} if name in sys.modules], file=sys.s
 def test_every_command_of_the_design_is_there(bezoar_project: BezoarProject) -> None:
     shown = bezoar_project.bezoar("--help")
     commands = {line.split()[0] for line in shown.out.splitlines() if line.startswith("    ")}
-    assert {"run", "plan", "check", "status", "show", "label", "list", "schema", "release", "ledger", "gc"} <= commands
+    assert {
+        "run",
+        "plan",
+        "check",
+        "status",
+        "show",
+        "label",
+        "list",
+        "schema",
+        "release",
+        "report",
+        "ledger",
+        "gc",
+    } <= commands
 
 
 def test_misuse_ends_with_2_and_no_traceback(bezoar_project: BezoarProject) -> None:
