@@ -188,7 +188,8 @@ def _config(node: Node, root: Path, environ: Mapping[str, str]) -> dict[str, Jso
     config = meaning(node.step.plugin, root, environ)
     if node.part == "measure":
         # adding a model to a benchmark measures that model only
-        return {k: v for k, v in config.items() if k not in {"models", *for_comparison(type(node.step.plugin))}}
+        left_out = for_comparison(type(node.step.plugin)) | {"models"}
+        return {name: value for name, value in config.items() if name not in left_out}
     return config
 
 
