@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Le
 
+from bezoar_core.accelerate_file import unsupported
 from bezoar_core.errors import BezoarError, ConfigError, Fault, nearest
 from bezoar_core.fields import marks
 from bezoar_core.interfaces import Client, Judge
@@ -299,6 +300,8 @@ class _Reader:
                 self._fault((*spot, key), f"`{key}` is for stages: `{owned.name}` is a {owned.kind}")
         if common.accelerate_config is not None:
             self._check_path(common.accelerate_config, (*spot, "accelerate_config"))
+            if wrong := unsupported(self.root / common.accelerate_config):
+                self._fault((*spot, "accelerate_config"), *wrong)
         return StepEntry(name=name, owned=owned, plugin=plugin, fields=fields, **vars(common))
 
     def _check_source(self, text: str | None, spot: Spot) -> None:

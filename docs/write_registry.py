@@ -111,7 +111,7 @@ COMMON: Mapping[type, Mapping[str, str]] = {
         "use": "Which scheme, filter, stage or benchmark.",
         "seed": "Its seed, where it is not to follow from the registry's.",
         "processes": "How many processes train a stage, a GPU each; the batches of an optimizer step are shared out.",
-        "accelerate_config": "A file of `accelerate config`, whose launcher starts the processes; FSDP is refused yet.",
+        "accelerate_config": "A file of `accelerate config` by which they start; its FSDP2 shards the weights.",
         "on_error": "The share of rows, or samples, that may fail for want of a reply; above it the step fails.",
         "rerun": "`never` keeps what is made although the plugin's code has changed since.",
     },

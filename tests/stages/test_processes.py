@@ -6,96 +6,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Sequence
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from accelerate.utils import DistributedType
-from stage_runs import instructions, preferences
+from process_runs import ACCELERATE, artifact, gains, learned, project, require_same_curve, step
 
 from bezoar_core.errors import StepFailed
 from bezoar_core.testing import BezoarProject
-from bezoar_plugins.stages.processes import require_replicas, share
-
-STAGES = {
-    "sft": "{use: sft, data: texts, heldout: unseen-texts, quantise: nf4, lora_dropout: 0.0, validate_every: 3,",
-    "full": "{use: sft, data: texts, heldout: unseen-texts, tune: full, validate_every: 3,",
-    "dpo": "{use: dpo, data: pairs, heldout: unseen-pairs, quantise: nf4,",
-    "kto": "{use: kto, data: pairs, heldout: unseen-pairs, tune: full,",
-}
-SETTINGS = " model: base, max_steps: 12, epochs: 9, batch_size: 2, gradient_accumulation: 2, save_every: 2, seed: 5,"
-RATES = {"sft": 0.01, "full": 0.003, "dpo": 0.01, "kto": 0.003}
-REGISTRY = """
-bezoar: 1
-name: processes
-models:
-  base: {source: "random:tiny/config.json", format: openbezoar, licence: apache-2.0}
-datasets:
-  texts: {source: "file:texts.jsonl", licence: apache-2.0}
-  unseen-texts: {source: "file:unseen-texts.jsonl", licence: apache-2.0}
-  pairs: {source: "file:pairs.jsonl", licence: apache-2.0}
-  unseen-pairs: {source: "file:unseen-pairs.jsonl", licence: apache-2.0}
-steps:
-"""
-
-
-def project(folder: Path, steps: dict[str, str]) -> BezoarProject:
-    folder.mkdir(exist_ok=True)
-    made = BezoarProject(folder)
-    made.write("registry.yaml", REGISTRY + "".join(f"  {name}: {step}\n" for name, step in steps.items()))
-    made.rows("texts.jsonl", instructions(0, 10))  # of which 8 are learned: they fill each pass's steps
-    made.rows("unseen-texts.jsonl", instructions(10, 24))
-    made.rows("pairs.jsonl", preferences(0, 8))
-    made.rows("unseen-pairs.jsonl", preferences(10, 24))
-    tiny = Path(__file__).parents[2] / "examples" / "tiny"
-    for name in ("config.json", "tokenizer.txt"):
-        made.write(f"tiny/{name}", (tiny / name).read_text(encoding="utf-8"))
-    return made
-
-
-def step(stage: str, processes: int, rate: float | None = None) -> str:
-    rate = RATES[stage] if rate is None else rate
-    return f"{STAGES[stage]}{SETTINGS} learning_rate: {rate}, processes: {processes}}}"
-
-
-def artifact(root: Path, name: str) -> Path:
-    return next(path for path in (root / ".bezoar" / "artifacts").iterdir() if path.name.rpartition("-")[0] == name)
-
-
-def lines(root: Path, name: str, file: str) -> list[dict[str, float]]:
-    text = (artifact(root, name) / file).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def gains(root: Path, name: str) -> list[float]:
-    """Return by how much each held-out row did better, or pair for pair its margin."""
-    rows = lines(root, name, "heldout.jsonl")
-    if "loss_before" in rows[0] and "margin_before" not in rows[0]:
-        return [row["loss_before"] - row["loss_after"] for row in rows]
-    if "margin_before" in rows[0]:
-        return [row["margin_after"] - row["margin_before"] for row in rows]
-    moved = [row["after"] - row["before"] for row in rows]
-    return [chosen - rejected for chosen, rejected in zip(moved[::2], moved[1::2], strict=True)]
-
-
-def learned(found: list[float]) -> bool:
-    return fmean(found) > 2 * stdev(found) / sqrt(len(found))
-
-
-FIGURES = ("tokens", "learning_rate", "loss", "validation_loss", "grad_norm", "rewards/margins")
-
-
-def require_same_curve(root: Path, one: str, two: str, figures: Sequence[str] = FIGURES) -> None:
-    alone, together = lines(root, one, "metrics.jsonl"), lines(root, two, "metrics.jsonl")
-    assert [line["step"] for line in together] == [line["step"] for line in alone]
-    for a, b in zip(alone, together, strict=True):
-        for figure in figures:
-            if figure in a:
-                assert b[figure] == pytest.approx(a[figure], rel=2e-3, abs=2e-4), (figure, a, b)
+from bezoar_plugins.stages.processes import share
 
 
 @pytest.mark.timeout(600)
@@ -140,8 +58,7 @@ def test_two_processes_learn_what_one_does_in_every_stage(stage: str, tmp_path: 
     root = project(tmp_path / "project", steps).root
     ended = BezoarProject(root).bezoar("run")
     assert ended.status == 0, ended.err + ended.out
-    # KTO estimates the divergence in its loss over what all processes have at once, and these have more than one
-    require_same_curve(root, "one", "two", FIGURES[:2] if stage == "kto" else FIGURES)
+    require_same_curve(root, "one", "two")
     assert learned(gains(root, "two"))
 
 
@@ -162,17 +79,6 @@ def test_two_processes_that_are_killed_go_on_from_their_checkpoint(tmp_path: Pat
     require_same_curve(made.root, "one", "two")
 
 
-ACCELERATE = """
-compute_environment: LOCAL_MACHINE
-distributed_type: {kind}
-num_processes: 2
-num_machines: 1
-machine_rank: 0
-mixed_precision: 'no'
-main_process_port: 0
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_accelerate_s_launcher_starts_them_by_its_file_or_is_found_out(tmp_path: Path) -> None:
@@ -190,15 +96,6 @@ def test_accelerate_s_launcher_starts_them_by_its_file_or_is_found_out(tmp_path:
     ended = made.bezoar("run")
     assert ended.status == 0, ended.err
     require_same_curve(made.root, "one", "two")
-
-
-@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_a_sharded_model_is_refused_before_it_is_trained(kind: str) -> None:
-    trainer: Any = SimpleNamespace(accelerator=SimpleNamespace(distributed_type=DistributedType(kind)))
-    with pytest.raises(
-        StepFailed, match=rf"shards the model over the processes \({kind}\), which is not supported yet"
-    ):
-        require_replicas(trainer)
 
 
 def test_what_cannot_be_shared_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from bezoar_plugins.stages.processes import share
 from bezoar_plugins.stages.quantised import Precision, in_precision, on_gpu
 from bezoar_plugins.stages.schedule import Schedule
+from bezoar_plugins.stages.sharding import on_the_cpu, sharded
 from bezoar_plugins.stages.watching import Reporter
 
 
@@ -24,7 +25,7 @@ def arguments(
 ) -> dict[str, object]:
     """Return arguments of a TRL configuration; `optimizer` is a name of transformers', or `auto`."""
     gpu, kind = on_gpu(), in_precision(precision)
-    auto = "paged_adamw_8bit" if gpu else "adamw_torch"
+    auto = "paged_adamw_8bit" if gpu and not sharded() else "adamw_torch"
     return {
         "output_dir": str(work),
         "per_device_train_batch_size": plan.batch,
@@ -48,4 +49,5 @@ def arguments(
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
         "report_to": list(report_to) or "none",
+        **on_the_cpu(),
     }

@@ -2,7 +2,7 @@
 
 `work` is the trainer's output folder. It outlives a kill and goes once the artifact is published, so a run that was
 killed while it merged or saved has its training still. torch's pickles lie in `work` alone, where transformers reads
-them back as weights only.
+them back as weights only, but for the list of what is where in a sharded checkpoint, which torch unpickles.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bezoar_core.errors import StepFailed
+from bezoar_plugins.stages.sharding import sharded, twice_saved
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +69,9 @@ def train(trainer: Trainer, states: Sequence[Persisted]) -> None:
         state.load(found)
     if _step(found) < trainer.args.max_steps:
         trainer.train(resume_from_checkpoint=str(found))
-    else:  # there is nothing left to train, and the trainer would take one step more
+    elif sharded():  # there is nothing left to train, and the trainer would take one step more
+        trainer._prepare_for_training(trainer.args.max_steps, None, str(found))
+    else:
         trainer._load_from_checkpoint(str(found))
 
 
@@ -80,7 +83,7 @@ def require_space(out: Path, work: Path, model: nn.Module, optimizer_bytes: int,
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     weights = sum(p.numel() * p.element_size() for p in trained)
-    checkpoint = 2 * weights + optimizer_bytes * sum(p.numel() for p in trained)
+    checkpoint = (3 if twice_saved() else 2) * weights + optimizer_bytes * sum(p.numel() for p in trained)
     written = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
     needs: dict[int, int] = {}
     places: dict[int, Path] = {}

@@ -44,7 +44,6 @@ from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
 from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
 from bezoar_plugins.stages.merge import concatenate, merge, rebuild, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
-from bezoar_plugins.stages.processes import first
 from bezoar_plugins.stages.quantised import (
     REQUIRES,
     Precision,
@@ -59,6 +58,7 @@ from bezoar_plugins.stages.reference import keep_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.seen import seen_pair
+from bezoar_plugins.stages.sharding import require_shardable, sums_in_fp32, unsharded
 from bezoar_plugins.stages.tokenizer_check import require_same_tokens
 from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters, reports_in
 
@@ -202,6 +202,7 @@ class Dpo:
 
         disable_progress_bar()
         in_precision(self.precision)
+        require_shardable(self.quantise, self.optimizer)
         require_fit(start)
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
@@ -242,11 +243,11 @@ class Dpo:
             if unasked:
                 trainer.train_dataset = trainer.asked()
             train(trainer, (figures,))
-        if not first():
+        # bf16 products are for training: before and after are measured alike
+        model = unsharded(trainer, lambda: load(start.path, None, self.precision, full=self.tune == "full"))
+        if model is None:
             return {}
-        model = trainer.model
         model.zero_grad()
-        vars(model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
         del trainer  # and the optimizer with it, before there is a second model
         gc.collect()
         shown = unseen.pairs or data.pairs[:_SHOWN]
@@ -401,6 +402,7 @@ class Dpo:
             callbacks=[figures.watch(), gradients_flow(first=True)],
         )
         adapters_in_fp32(trainer.model)
+        sums_in_fp32(trainer)
         return trainer
 
     def _heldout(self, unseen: Prepared, said: Sequence[Said], merged: Sequence[float], path: Path) -> dict[str, float]:

@@ -45,7 +45,6 @@ from bezoar_plugins.stages.likelihood import log_likelihoods, write_heldout
 from bezoar_plugins.stages.memory import needed, optimizer_bytes, require_memory
 from bezoar_plugins.stages.merge import concatenate, merge, rebuild, require_fit, save_adapter
 from bezoar_plugins.stages.model_folder import SaveDtype, load_tokenizer, save_model, weights_bytes
-from bezoar_plugins.stages.processes import first
 from bezoar_plugins.stages.quantised import (
     REQUIRES,
     Precision,
@@ -60,10 +59,12 @@ from bezoar_plugins.stages.reference import keep_reference
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.seen import seen_answer
+from bezoar_plugins.stages.sharding import require_shardable, sums_in_fp32, unsharded
 from bezoar_plugins.stages.tokenizer_check import require_same_tokens
 from bezoar_plugins.stages.watching import Figures, Reporter, gradients_flow, reporters, reports_in
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from trl import KTOTrainer
@@ -112,7 +113,7 @@ class Kto:
     """
 
     name: ClassVar[str] = "kto"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     requires: ClassVar[Mapping[str, str]] = REQUIRES
 
     model: ModelRef
@@ -199,6 +200,7 @@ class Kto:
 
         disable_progress_bar()
         in_precision(self.precision)
+        require_shardable(self.quantise, self.optimizer)
         require_fit(start)
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
@@ -241,11 +243,11 @@ class Kto:
             if unasked:
                 trainer.train_dataset = trainer.asked()
             train(trainer, (figures,))
-        if not first():
+        # bf16 products are for training: before and after are measured alike
+        model = unsharded(trainer, lambda: load(start.path, None, self.precision, full=self.tune == "full"))
+        if model is None:
             return {}
-        model = trainer.model
         model.zero_grad()
-        vars(model).pop("forward", None)  # bf16 products are for training: before and after are measured alike
         del trainer  # and the optimizer with it, before there is a second model
         gc.collect()
         shown = [judged.given for judged in unseen.answers or learned[:_SHOWN]]
@@ -361,6 +363,19 @@ class Kto:
                 """Put off asking the reference until it has been seen that a step fits into memory."""
                 return dataset
 
+            def _compute_loss(self, *given: object) -> object:
+                """Return TRL's loss with the divergence of this batch alone, as one process has it.
+
+                TRL gathers that before anything else, and would take the mean over the processes.
+                """
+
+                def own(divergence: torch.Tensor) -> torch.Tensor:
+                    del self.accelerator.gather_for_metrics  # what follows is gathered as ever
+                    return divergence
+
+                self.accelerator.gather_for_metrics = own
+                return super()._compute_loss(*given)
+
             def asked(self) -> Dataset:
                 """Return the rows with what the reference says: the model, until it steps or without its adapter."""
                 keep_reference(self.train_dataset, work)
@@ -412,6 +427,7 @@ class Kto:
             callbacks=[figures.watch(), gradients_flow(first=True)],
         )
         adapters_in_fp32(trainer.model)
+        sums_in_fp32(trainer)
         return trainer
 
 

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from bezoar_core.errors import StepFailed
-
-if TYPE_CHECKING:
-    from transformers import Trainer
-
-_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def first() -> bool:
@@ -27,14 +21,3 @@ def share(accumulation: int) -> int:
             tip=f"set `gradient_accumulation` to a multiple of {processes}; `batch_size` is of each process",
         )
     return accumulation // processes
-
-
-def require_replicas(trainer: Trainer) -> None:
-    """Raise `StepFailed` where each process would hold a part of the model: what we measure and save is a whole one."""
-    kind = getattr(trainer.accelerator.distributed_type, "value", trainer.accelerator.distributed_type)
-    if kind in _SHARDED:
-        raise StepFailed(
-            f"`accelerate_config` shards the model over the processes ({kind}), which is not supported yet:"
-            " what would be saved at the end is a shard",
-            tip="leave it out, or set `distributed_type: MULTI_GPU`: each process then holds the model",
-        )

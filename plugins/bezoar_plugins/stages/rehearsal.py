@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bezoar_core.errors import StepFailed
-from bezoar_plugins.stages.processes import require_replicas
+from bezoar_plugins.stages.sharding import sharded
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 def rehearse(trainer: Trainer, longest: Sequence[Mapping[str, object]]) -> None:
-    """Take TRL's training step on the rows of the longest batch and leave no trace: no gradient, figure or draw."""
+    """Take TRL's training step on the rows of the longest batch and leave no trace: no gradient, figure or draw.
+
+    A model that is to be sharded is so once training begins, and rehearsed then.
+    """
+    if sharded():
+        trainer.add_callback(_at_the_beginning(lambda: _rehearse(trainer, longest)))
+    else:
+        _rehearse(trainer, longest)
+
+
+def _rehearse(trainer: Trainer, longest: Sequence[Mapping[str, object]]) -> None:
     import torch
 
-    require_replicas(trainer)
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps  # the loop sets it anew
     with torch.random.fork_rng(), short_of_memory(), trainer.accelerator.autocast():
         inputs = trainer.data_collator(list(longest))
@@ -26,6 +35,18 @@ def rehearse(trainer: Trainer, longest: Sequence[Mapping[str, object]]) -> None:
     # TRL adds every step to these, and hands them out with the first that it logs
     trainer._metrics["train"].clear()
     trainer._total_train_tokens = 0
+
+
+def _at_the_beginning(act: Callable[[], None]) -> TrainerCallback:
+    from transformers import TrainerCallback
+
+    class Beginning(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+        def on_train_begin(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **unused: object
+        ) -> None:
+            act()
+
+    return Beginning()
 
 
 @contextmanager

@@ -55,6 +55,7 @@ from bezoar_plugins.stages.quantised import (
 from bezoar_plugins.stages.rehearsal import rehearse, short_of_memory
 from bezoar_plugins.stages.schedule import Schedule, schedule
 from bezoar_plugins.stages.seen import seen_conversation
+from bezoar_plugins.stages.sharding import require_shardable, sums_in_fp32, unsharded
 from bezoar_plugins.stages.tokenizer_check import require_same_tokens
 from bezoar_plugins.stages.watching import Best, Figures, Reporter, gradients_flow, reporters, reports_in
 
@@ -158,6 +159,7 @@ class Sft:
 
         disable_progress_bar()
         in_precision(self.precision)
+        require_shardable(self.quantise, self.optimizer)
         require_fit(start)
         tokenizer = load_tokenizer(start.path)
         format = get_format(self.format or start.format, tokenizer)
@@ -199,11 +201,11 @@ class Sft:
         former_before = log_likelihoods(trainer.model, as_former.examples)
         with short_of_memory():
             train(trainer, (figures, best))
-        if not first():
-            return {}
-        best.restore(trainer.model)
         # bf16 products are for training: before and after are measured alike
-        tuned = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        tuned = unsharded(trainer, lambda: load(start.path, None, self.precision, full=full))
+        if tuned is None:
+            return {}
+        best.restore(tuned)
         after = log_likelihoods(tuned, unseen.examples)
         former_after = log_likelihoods(tuned, as_former.examples)
 
@@ -338,6 +340,7 @@ class Sft:
             callbacks=[figures.watch(), gradients_flow()],
         )
         adapters_in_fp32(trainer.model)
+        sums_in_fp32(trainer)
         if validation:
 
             def loss() -> float:

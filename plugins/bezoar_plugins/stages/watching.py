@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from bezoar_core.errors import StepFailed
 from bezoar_core.interfaces import Log
 from bezoar_plugins.stages.checkpoints import whole
+from bezoar_plugins.stages.sharding import agreed, flow, trained
 
 if TYPE_CHECKING:
     from torch import nn
@@ -167,8 +168,7 @@ def gradients_flow(first: bool = False) -> TrainerCallback:
         ) -> None:
             if first and state.global_step:
                 return
-            trained = [p for p in model.parameters() if p.requires_grad]
-            if not any(p.grad is not None and bool(p.grad.any()) for p in trained):
+            if not flow([p.grad for p in model.parameters() if p.requires_grad and p.grad is not None]):
                 raise StepFailed(
                     f"every gradient is zero at step {state.global_step + 1}: nothing would be learned",
                     tip="a library that repacks quantised weights does this; try without `quantise`",
@@ -201,7 +201,7 @@ class Best:
                 **unused: object,
             ) -> None:
                 if state.global_step % every == 0 or state.global_step == state.max_steps:
-                    found = loss()
+                    found = agreed(loss())
                     figures.add(state.global_step, state.max_steps, {"validation_loss": found})
                     best.offer(found, state.global_step, model)
 
@@ -213,9 +213,8 @@ class Best:
 
         if loss < self.loss:
             self.loss, self.step = loss, step
-            trained = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
             written = self._file.with_suffix(".new")
-            save_file(trained, written)
+            save_file(trained(model), written)
             written.replace(self._file)  # a checkpoint's link keeps the weights before
 
     def restore(self, model: nn.Module) -> None:
