@@ -178,9 +178,10 @@ def test_the_readme_is_short_and_its_registry_is_valid(bezoar_project: BezoarPro
     assert bezoar_project.bezoar("plan", "my.yaml").status == 0
 
 
-def test_the_registries_of_the_page_on_generation_are_valid(bezoar_project: BezoarProject) -> None:
-    registries = [part for language, part in _parts(GENERATION.read_text()) if language == "yaml"]
-    assert len(registries) == 3
+@pytest.mark.parametrize(("page", "count"), [("generation.md", 3), ("evaluation.md", 1)])
+def test_the_registries_of_a_page_are_valid(page: str, count: int, bezoar_project: BezoarProject) -> None:
+    registries = [part for language, part in _parts((ROOT / "docs" / page).read_text()) if language == "yaml"]
+    assert len(registries) == count
     (bezoar_project.root / "examples").symlink_to(ROOT / "examples")
     for number, registry in enumerate(registries):
         bezoar_project.write(f"{number}.yaml", registry)
