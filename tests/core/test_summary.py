@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bezoar_core.plan import make_plan
-from bezoar_core.plugins import load
+from bezoar_core.plugins import code_digest, load
 from bezoar_core.records import Difference, Score
 from bezoar_core.registry import read_registry
 from bezoar_core.runner import NodeRecord, RunRecord
@@ -17,6 +17,7 @@ from bezoar_core.sources import Sources
 from bezoar_core.store import Manifest, Store, publish
 from bezoar_core.summary import print_summary
 from bezoar_core.types import Json
+from bezoar_plugins.benchmarks.lm_eval import LmEval
 
 TOY = """\
 bezoar: 1
@@ -94,7 +95,13 @@ def summary(tmp_path: Path, differences: list[dict[str, Any]], capsys: pytest.Ca
                 (partial / "differences.json").write_text(json.dumps(differences))
             output: dict[str, Json] = {"kind": "scores", "content": name}
             made = Manifest(
-                step="bench", kind="benchmark", plugin={}, fingerprint=fingerprint, config={}, seed=0, output=output
+                step="bench",
+                kind="benchmark",
+                plugin={"code": code_digest(LmEval)},  # else it would be made again and again
+                fingerprint=fingerprint,
+                config={},
+                seed=0,
+                output=output,
             )
             publish(partial, made)
     record = RunRecord(id="1", path=tmp_path, nodes={"bench": NodeRecord(status="cached")}, seconds=1.0)
