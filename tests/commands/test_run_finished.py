@@ -53,8 +53,17 @@ def test_every_run_ends_with_where_its_report_lies(project: BezoarProject) -> No
     (told,) = re.findall(r"^report: (.*)$", ended.out, re.MULTILINE)
     assert reports(project) == [project.root / told]
     assert "1 of 1 made" in reports(project)[0].read_text()
-    assert project.bezoar("run").status == 0
-    assert len(reports(project)) == 2
+
+
+def test_a_run_that_made_nothing_names_the_report_there_is(project: BezoarProject) -> None:
+    project.bezoar("run")
+    (report,) = reports(project)
+    again = project.bezoar("run")
+    assert f"report: {report.relative_to(project.root)} (nothing was made since)" in again.out
+    assert reports(project) == [report]
+    report.with_name("run.json").write_text("{")
+    assert "(nothing was made since)" not in project.bezoar("run").out
+    assert len(reports(project)) == 2, "of a record that cannot be read nothing is known"
 
 
 def test_a_run_that_fails_has_a_report_and_its_own_error(project: BezoarProject) -> None:

@@ -46,9 +46,13 @@ def bezoar_commands() -> Sequence[type[Command]]:
 
 @hookimpl
 def bezoar_run_finished(plan: Plan, record: RunRecord) -> Sequence[str]:
-    """Write the run's report into its folder, and say where it lies."""
+    """Write the run's report into its folder, or find that of an earlier run it repeats, and say where it lies."""
     from os.path import relpath
 
+    from bezoar_release.report.earlier import earlier_report
+
+    if earlier := earlier_report(record):
+        return [f"report: {relpath(earlier)} (nothing was made since)"]
     from bezoar_release.report.command import write
 
     return [f"report: {relpath(write(plan, record.path, record.path / 'report.html'))}"]
