@@ -7,6 +7,7 @@ import hashlib
 import re
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -30,7 +31,7 @@ from report_runs import (
 )
 
 from bezoar_core.project import Project
-from bezoar_core.records import Sample
+from bezoar_core.records import Sample, Score
 from bezoar_core.store import write_json
 from bezoar_core.testing import BezoarProject
 from bezoar_release.report import samples as browser
@@ -139,6 +140,19 @@ def test_what_is_known_of_a_judge_of_answers_is_told(shown: Page) -> None:
     assert shown.row("Outcomes by model", "mt-bench", "dpo")[7] == "2 depended on the order"
     assert shown.row("Judges", "mt")[2] == "gpt replied as gpt-4-0613"
     assert shown.tables["Scores"][0] == ["Task", "base", "sft-evol", "dpo"]
+
+
+def test_a_model_from_outside_is_shown_as_that_and_is_not_the_last_one(own: Path) -> None:
+    path = artifact(own, "mt-bench") / "scores.json"
+    outside = Score(
+        model="vicuna", task="mt-bench", metric="win_rate", value=0.5, n=4, low=0.25, high=0.75, data={"outside": True}
+    )
+    put(own, "mt-bench", path.name, orjson.dumps([*orjson.loads(path.read_bytes()), asdict(outside)]))
+    shown = read(write_page(own, record_run(own)))
+    assert "mt-bench, rating 3.25 → 4.75 base → dpo: higher" in shown.text
+    assert "Measured by mt-bench: base, sft-evol, dpo. " in shown.text
+    assert "From outside, and not measured here: vicuna." in shown.text
+    assert shown.row("Scores", "mt-bench win_rate")[4] == "0.5 0.25 to 0.75 n 4"
 
 
 def test_samples_without_a_score_come_first_then_those_that_differ_most(shown: Page) -> None:

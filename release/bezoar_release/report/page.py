@@ -134,10 +134,12 @@ def _figure_tiles(trained: Sequence[Training], measured: Sequence[Measurement]) 
 
 def _benchmark_tiles(one: Measurement) -> list[Tile]:
     """Return what a benchmark says of the last model against the first: a figure, or how many can be told apart."""
-    if len(one.models) < 2:
+    measured = [model for model in one.models if model not in one.outside]
+    if len(measured) < 2:
         return []
-    first, last = one.models[0], one.models[-1]
-    lines = [line for line in one.overall.lines if line.scores[0] is not None and line.scores[-1] is not None]
+    first, last = measured[0], measured[-1]
+    ends = [one.models.index(model) for model in (first, last)]
+    lines = [line for line in one.overall.lines if all(line.scores[end] is not None for end in ends)]
     if not lines:
         return []
     between = [d for d in one.differences if told(d, "first") == first and told(d, "second") == last]
@@ -148,7 +150,7 @@ def _benchmark_tiles(one: Measurement) -> list[Tile]:
         below = f"{first} → {last}; " + ("the rest not distinguishable" if between else "no difference was tested")
         return [Tile(label=one.step, value=value, below=below)]
     line = lines[0]
-    value = " → ".join(_short(told(score, "value")) for score in (line.scores[0], line.scores[-1]))
+    value = " → ".join(_short(told(line.scores[end], "value")) for end in ends)
     verdicts = [word(told(d, "verdict")) for d in between if told(d, "metric") == line.metric]
     below = f"{first} → {last}: {verdicts[0] if verdicts else 'difference not tested'}"
     return [Tile(label=f"{one.step}, {line.metric}", value=value, below=below)]
