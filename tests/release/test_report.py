@@ -142,6 +142,14 @@ def test_what_is_known_of_a_judge_of_answers_is_told(shown: Page) -> None:
     assert shown.tables["Scores"][0] == ["Task", "base", "sft-evol", "dpo"]
 
 
+@pytest.mark.parametrize(("metric", "warned"), [("rating", True), ("answered", False)])
+def test_a_judge_is_warned_of_that_gives_all_models_one_value(own: Path, metric: str, warned: bool) -> None:
+    scores = [Score(model=m, task="mt-bench", metric=metric, value=1, n=9, low=1, high=1) for m in ("base", "dpo")]
+    put(own, "mt-bench", "scores.json", orjson.dumps(list(map(asdict, scores))))
+    shown = read(write_page(own, record_run(own)))
+    assert ("every model has the same value with an interval of no width" in shown.text) == warned
+
+
 def test_a_model_from_outside_is_shown_as_that_and_is_not_the_last_one(own: Path) -> None:
     path = artifact(own, "mt-bench") / "scores.json"
     outside = Score(

@@ -18,6 +18,8 @@ from bezoar_release.report.told import Told, amount, inner, mapped, told, word
 OUTCOMES = ("scored", "unparsed", "refused", "failed")
 
 _AGREEMENT = "judge_agreement"
+_ANSWERED = "answered"
+"""How many questions got an answer: no judge says that."""
 _STEADY = ("same_rating", "spread", "order_consistency", "first_place_bias")
 
 CHARTED = 30
@@ -303,7 +305,8 @@ def _flat(overall: Sequence[Record]) -> list[str]:
     """Return the figures that are the same for every model, with intervals of no width: nothing was told apart."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for score in overall:
-        groups.setdefault((word(told(score, "task")), word(told(score, "metric"))), []).append(score)
+        if told(score, "metric") != _ANSWERED:
+            groups.setdefault((word(told(score, "task")), word(told(score, "metric"))), []).append(score)
     flat: list[str] = []
     for (task, metric), group in groups.items():
         ends = {amount(told(score, key)) for score in group for key in ("value", "low", "high")}
