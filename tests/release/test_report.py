@@ -34,6 +34,7 @@ from bezoar_core.project import Project
 from bezoar_core.records import Sample, Score
 from bezoar_core.store import write_json
 from bezoar_core.testing import BezoarProject
+from bezoar_core.types import Json
 from bezoar_release.report import samples as browser
 from bezoar_release.report.page import LARGEST
 
@@ -174,6 +175,38 @@ def test_samples_without_a_score_come_first_then_those_that_differ_most(shown: P
     assert shown.answers("text")[3:6] == ["base says 1", "sft-evol says 1", "dpo says 1"]
     assert shown.answers("figures")[3:6] == [f"[['rating', {value}, 'scored']]" for value in (3, 5, 9)]
     assert "10 of 10 samples." in shown.text
+
+
+LOST = {"kind": "overloaded", "message": "the server is busy"}
+
+
+@pytest.mark.parametrize(
+    ("node", "data", "text", "words"),
+    [
+        ("mt-bench@dpo", {**LOST, "stage": "answer"}, "no answer: the server is busy", ""),
+        ("mt-bench@dpo", {**LOST, "doc": {"question": "How?"}}, "no answer: the server is busy", ""),
+        ("mt-bench@dpo", {"reply": "I cannot.", "finish": "refused"}, "I cannot.", ""),
+        (
+            "mt-bench@dpo",
+            {**LOST, "answer": "So.", "judge": "mt", "stage": "judge"},
+            "So.",
+            "no verdict: the server is busy",
+        ),
+        (
+            "mt-bench",
+            {**LOST, "model_1": "base", "model_2": "dpo", "judge": "duel", "g1_judgment": "[[A]]"},
+            "no winner",
+            "First order: [[A]]\n\nno verdict: the server is busy",
+        ),
+    ],
+)
+def test_a_sample_that_failed_says_who_said_nothing_and_why(
+    own: Path, node: str, data: dict[str, Json], text: str, words: str
+) -> None:
+    put_samples(own, node, [Sample(item="99/1", metric="m", outcome="failed", value=None, category="c", data=data)])
+    (item,) = [item for item in read(write_page(own, record_run(own))).items if item["item"] == "99/1"]
+    (answer,) = item["answers"]  # type: ignore[misc] # a list
+    assert isinstance(answer, dict) and (answer["text"], answer["words"]) == (text, words)
 
 
 def test_the_same_run_gives_the_same_bytes(rich_root: Path, html: str) -> None:

@@ -191,11 +191,13 @@ def _question(data: Mapping[str, Json]) -> str:
 
 def _answer(data: Mapping[str, Json]) -> str:
     """Return what a model answered: its text, or the choice that it found most likely."""
-    for key in ("answer", "response", "output"):
+    for key in ("answer", "response", "output", "reply"):
         if key in data:
             return _text(data[key])
     if "winner" in data:
         return _won(data)
+    if "model_1" in data:
+        return "no winner"
     asked, filtered = data.get("asked"), data.get("filtered")
     if isinstance(filtered, list) and filtered:
         if all(isinstance(one, list) and one and isinstance(one[0], int | float) for one in filtered):
@@ -205,7 +207,7 @@ def _answer(data: Mapping[str, Json]) -> str:
             return f"{chosen}   (the likeliest of {len(likely)})" if len(likely) > 1 else chosen
         return "\n".join(_text(one) for one in filtered)
     message = data.get("message")
-    return f"no answer: {_text(message)}" if message is not None and data.get("stage") == "answer" else ""
+    return f"no answer: {_text(message)}" if message is not None and "judge" not in data else ""
 
 
 def _won(data: Mapping[str, Json]) -> str:
@@ -220,7 +222,7 @@ def _words(data: Mapping[str, Json]) -> str:
     orders = {"judgment": "", "g1_judgment": "First order: ", "g2_judgment": "Second order: "}
     parts = [said + _text(data[key]) for key, said in orders.items() if data.get(key)]
     parts += [f"could not be read: {_text(data['complaint'])}"] if "complaint" in data else []
-    parts += [f"no verdict: {_text(data.get('message', ''))}"] if data.get("stage") == "judge" else []
+    parts += [f"no verdict: {_text(data['message'])}"] if "judge" in data and "message" in data else []
     return "\n\n".join(parts)
 
 
