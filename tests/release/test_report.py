@@ -110,6 +110,7 @@ def test_training_has_curves_and_figures_before_and_after(shown: Page, html: str
 
 
 def test_scores_differences_and_verdicts_are_those_of_the_records(shown: Page) -> None:
+    assert shown.row("Scores", "mt-bench win_rate")[1:3] == ["none", "none"], "they were measured, and have none"
     row = shown.row("Scores", "mt-bench rating")[1:]
     assert row == ["3.25 2.25 to 4.25 n 15", "4.5 3.5 to 5.5 n 15", "4.75 3.75 to 5.75 n 15"]
     assert shown.row("rating by category", "math")[3] == "5.625 4.625 to 6.625 n 7"

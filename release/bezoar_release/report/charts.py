@@ -159,7 +159,7 @@ def _marks(axes: Axes, found: Sequence[tuple[float, Interval]], number: int, nam
 def _spoken(rows: Sequence[str], series: Mapping[str, Sequence[Interval | None]]) -> str:
     def said(one: Interval | None) -> str:
         if one is None:
-            return "not measured"
+            return "none"
         bounds = f" ({one.low:.4g} to {one.high:.4g})" if one.low is not None and one.high is not None else ""
         return f"{one.value:.4g}{bounds}"
 

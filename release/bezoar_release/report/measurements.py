@@ -28,7 +28,7 @@ CHARTED = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One figure over the models, in the order of `Table.models`; None where one was not measured."""
+    """One figure over the models, in the order of `Table.models`; None where one has none."""
 
     task: str
     metric: str
