@@ -152,6 +152,15 @@ def test_a_judge_is_warned_of_that_gives_all_models_one_value(own: Path, metric:
     assert ("every model has the same value with an interval of no width" in shown.text) == warned
 
 
+@pytest.mark.parametrize(("higher_is_better", "said"), [(True, "rating"), (False, "rating, lower is better")])
+def test_a_difference_says_where_lower_is_better(own: Path, higher_is_better: bool, said: str) -> None:
+    differences = orjson.loads((artifact(own, "mt-bench") / "differences.json").read_bytes())
+    differences[0]["data"] = {"higher_is_better": higher_is_better}
+    put(own, "mt-bench", "differences.json", orjson.dumps(differences))
+    shown = read(write_page(own, record_run(own)))
+    assert shown.row("Differences of mt-bench", "base → dpo")[1] == f"mt-bench {said}"
+
+
 def test_a_model_from_outside_is_shown_as_that_and_is_not_the_last_one(own: Path) -> None:
     path = artifact(own, "mt-bench") / "scores.json"
     outside = Score(
