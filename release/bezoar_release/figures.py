@@ -38,7 +38,12 @@ def figure_names(plugin: str, metrics: Record, heldout: bool = False) -> list[st
     return list(dict.fromkeys([*promised, *(name for name in known.labels if name in present), *present]))
 
 
+def known_label(name: str, plugin: str = "") -> str | None:
+    """Return what a figure (of `plugin`) is called, or None for one that is not ours."""
+    labels = figures().labels
+    return labels.get(f"{plugin}.{name}") or labels.get(name)
+
+
 def label(name: str, plugin: str = "") -> str:
     """Return what a figure (of `plugin`) is called on a card, as Markdown; one that is not ours keeps its name."""
-    labels = figures().labels
-    return labels.get(f"{plugin}.{name}") or labels.get(name) or cell(name)
+    return known_label(name, plugin) or cell(name)

@@ -10,7 +10,7 @@ import orjson
 from markupsafe import Markup
 
 from bezoar_core.types import Json
-from bezoar_release.figures import figures
+from bezoar_release.figures import known_label
 from bezoar_release.report import charts
 from bezoar_release.report.account import Account, Entry
 from bezoar_release.report.told import Told, amount, mapped, told
@@ -102,8 +102,7 @@ def _change(entry: Entry, name: str) -> Change:
 
 def label(name: str, plugin: str) -> str:
     """Return what a figure of a plugin is called, as plain text."""
-    labels = figures().labels
-    return labels.get(f"{plugin}.{name}") or labels.get(name) or name.replace("_", " ")
+    return known_label(name, plugin) or name.replace("_", " ")
 
 
 def _history(path: Path) -> list[Mapping[str, Json]]:

@@ -295,8 +295,8 @@ def _outcomes(step: str, model: str, account: Account, overall: Sequence[Record]
         counts=found,
         missing=sum(value for name, value in figures.items() if name != "scored"),
         items=sum(figures.values()),
-        worst=told(own[0], "data", "worst") if own else told(None),
-        best=told(own[0], "data", "best") if own else told(None),
+        worst=told(own[0] if own else None, "data", "worst"),
+        best=told(own[0] if own else None, "data", "best"),
         notes=notes,
     )
 

@@ -35,7 +35,7 @@ def inlined(text: str, colours: Mapping[str, str], key: str, title: str, descrip
     root = ElementTree.fromstring(text)  # our own plotting library's, never a stranger's
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.removeprefix(_SVG) in {"style"} or child.tag.endswith("}metadata"):
+            if child.tag == f"{_SVG}style" or child.tag.endswith("}metadata"):
                 parent.remove(child)
     used = {link.removeprefix("#") for element in root.iter() for link in _links(element)}
     for element in root.iter():
