@@ -110,7 +110,7 @@ class Plugin(Protocol):
     It may also have, as class variables: `prompts` (a tuple of `prompts.Prompt`, part of the fingerprint), `columns` (a
     frozenset of columns every input row must have; a row without one is an error with its number) and `requires` (a
     module imported late -> what `pip install` brings it), with a property `also_requires` of the same where fields ask
-    for more; and the methods of `Needs`, `Summary` and `Forecasting`.
+    for more; and the methods of `Needs`, `Summary`, `Forecasting` and `ForecastingComparison`.
     """
 
     name: ClassVar[str]
