@@ -76,7 +76,8 @@ def test_rated_answers_are_read() -> None:
     ("change", "message"),
     [
         ({"question_id": 3}, "people:1: `question_id` 3 is none of the questions"),
-        ({"turn": 3}, "people:1: `turn` is 3, and question `1` has 2"),
+        ({"turn": 3}, "people:1: `turn` is a number from 1 to 2, not 3"),
+        ({"turn": "1"}, "people:1: `turn` is a number from 1 to 2, not '1'"),
         ({"turn": 2}, "people:1: a rated answer to turn 2 has a text in first_answer and answer"),
         ({"answer": None}, "people:1: a rated answer to turn 1 has a text in answer"),
         ({"rating": 11}, "people:1: `rating` is a number from 1 to 10, not 11"),

@@ -47,7 +47,7 @@ def read_golden(rows: Iterable[Row], name: str, questions: Sequence[Question]) -
             tip = nearest(str(row.get("question_id")), list(known))
             raise DataError(f"`question_id` {row.get('question_id')} is none of the questions", where=where, tip=tip)
         if turn not in range(1, len(question.turns) + 1):
-            raise DataError(f"`turn` is {turn}, and question `{question.id}` has {len(question.turns)}", where=where)
+            raise DataError(f"`turn` is a number from 1 to {len(question.turns)}, not {turn!r}", where=where)
         if isinstance(rating, bool) or not isinstance(rating, int | float) or not WORST <= rating <= BEST:
             raise DataError(f"`rating` is a number from {WORST:g} to {BEST:g}, not {rating!r}", where=where)
         columns = ("answer",) if turn == 1 else ("first_answer", "answer")
