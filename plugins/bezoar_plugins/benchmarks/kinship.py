@@ -27,7 +27,7 @@ def _of_step(registry: Registry, step: StepEntry) -> Iterator[Finding]:
             continue
         judge = _root(registry, registry.judges[ref.name].plugin.model.name)
         family = registry.models[judge].family
-        kin = [said for name, said in behind if name == judge or family in {registry.models[name].family} - {None}]
+        kin = [said for name, said in behind if name == judge or (family and family == registry.models[name].family)]
         path = ("steps", step.name, field)
         if kin:
             of = f"`{judge}`" + (f", of family `{family}`" if family else "")

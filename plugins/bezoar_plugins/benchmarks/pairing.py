@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, count, takewhile
 from typing import Literal
 
 from bezoar_core.errors import BezoarError
@@ -96,8 +96,7 @@ def answers(samples: Sequence[Sample]) -> Answers:
         if isinstance(answer, str):
             turns.setdefault(str(sample.data["question_id"]), {}).setdefault(_turn(sample), answer)
     return {
-        question: [by_turn[n] for n in range(1, len(by_turn) + 1) if all(m in by_turn for m in range(1, n + 1))]
-        for question, by_turn in turns.items()
+        question: [by_turn[n] for n in takewhile(by_turn.__contains__, count(1))] for question, by_turn in turns.items()
     }
 
 
