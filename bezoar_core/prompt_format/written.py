@@ -39,7 +39,7 @@ class TurnFormat:
 
     @property
     def closed(self) -> bool:
-        """Return whether the text carries its own special tokens."""
+        """Return whether the text ends its answers itself."""
         return bool(self.closing)
 
     @property

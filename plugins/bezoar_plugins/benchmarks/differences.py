@@ -23,6 +23,9 @@ MCNEMAR = "McNemar's exact test"
 PERMUTATION = "paired permutation test"
 
 Key = tuple[str, str]
+"""A group and an item of it."""
+Pair = tuple[str, str]
+"""Two models."""
 Verdict = Literal["higher", "lower", "not distinguishable"]
 
 
@@ -42,7 +45,7 @@ class Figures:
     """For the reader: a verdict is about the number."""
 
 
-def chosen_pairs(pairs: Sequence[Key] | None, models: Sequence[str], where: str) -> Sequence[Key]:
+def chosen_pairs(pairs: Sequence[Pair] | None, models: Sequence[str], where: str) -> Sequence[Pair]:
     """Return the pairs, each once; raise `BezoarError` for a name that is none of `models`, or a pair of one model.
 
     None stands for each model and the next one, and the first and the last.
@@ -61,7 +64,7 @@ def chosen_pairs(pairs: Sequence[Key] | None, models: Sequence[str], where: str)
     return list(dict.fromkeys(pairs))
 
 
-def check_pairs(pairs: Sequence[Key] | None, models: Sequence[str]) -> None:
+def check_pairs(pairs: Sequence[Pair] | None, models: Sequence[str]) -> None:
     """Raise `ValueError`, a fault of the registry in `__post_init__`, where `chosen_pairs` would raise."""
     try:
         chosen_pairs(pairs, models, "")
@@ -69,7 +72,7 @@ def check_pairs(pairs: Sequence[Key] | None, models: Sequence[str]) -> None:
         raise ValueError(f"{error.message}; {error.tip}") from error
 
 
-def differences(tables: Sequence[Figures], pairs: Sequence[Key], draw: Draw) -> Iterator[Difference]:
+def differences(tables: Sequence[Figures], pairs: Sequence[Pair], draw: Draw) -> Iterator[Difference]:
     """Yield for each pair and table how far the second model's mean is from the first's, over the items both have.
 
     The interval is a percentile bootstrap's, `RESAMPLES` times drawing whole groups of both models. The test is named:
