@@ -158,17 +158,19 @@ class Failed:
 
 Verdict: TypeAlias = Scored | Unparsed | Refused | Failed
 
+Outcome: TypeAlias = Literal["scored", "unparsed", "refused", "failed"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One measured item of a benchmark for one model. `outcome` is `scored`, `unparsed`, `refused` or `failed`.
+    """One measured item of a benchmark for one model.
 
     `metric` names the figure (`rating`, `acc`, ...), `value` is it (None unless scored), `data` is all there is to see.
     """
 
     item: str
     metric: str
-    outcome: Literal["scored", "unparsed", "refused", "failed"]
+    outcome: Outcome
     value: float | None
     category: str = ""
     data: Mapping[str, Json] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from bezoar_core.errors import BezoarError, DataError, RequestFailed, nearest
 from bezoar_core.hookspecs import hookimpl
@@ -21,6 +21,7 @@ from bezoar_core.records import (
     Forecast,
     Item,
     Message,
+    Outcome,
     Refused,
     Sample,
     Sampling,
@@ -81,7 +82,6 @@ REFERENCED = frozenset({"math", "reasoning", "coding"})
 IN_FLIGHT = 256
 _DEFAULT = Sampling()
 
-Outcome = Literal["scored", "unparsed", "refused", "failed"]
 Answers = Sequence[Completion | RequestFailed]
 
 

@@ -8,7 +8,7 @@ from itertools import combinations, count, takewhile
 from typing import Literal
 
 from bezoar_core.errors import BezoarError
-from bezoar_core.records import Failed, Item, Sample, Scored, Unparsed, Verdict
+from bezoar_core.records import Failed, Item, Outcome, Sample, Scored, Unparsed, Verdict
 from bezoar_core.types import Json
 
 METRIC = "pair"
@@ -18,7 +18,6 @@ VALUES = {"model_1": 1.0, "model_2": 0.0, TIE: 0.5}
 
 Game = Literal[1, 2]
 GAMES: tuple[Game, Game] = (1, 2)
-Outcome = Literal["scored", "unparsed", "refused", "failed"]
 WORST_FIRST: tuple[Outcome, ...] = ("failed", "refused", "unparsed")
 Answers = Mapping[str, Sequence[str]]
 """The answers of a model by question: as many turns as it answered."""
