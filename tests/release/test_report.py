@@ -399,7 +399,7 @@ def test_sums_that_a_harness_made_are_no_samples(own: Path) -> None:
 
 def test_contamination_that_was_looked_for_is_counted(own: Path) -> None:
     tell(own, "evol", metrics={"contaminated": 2, "contaminated: mt-bench": 2})
-    said = "evol: contaminated 2, contaminated: mt-bench 2 rows. They were dropped."
+    said = "evol: contaminated 2, contaminated: mt-bench 2 rows. What repeats a benchmark is dropped."
     assert said in read(write_page(own, record_run(own))).text
 
 

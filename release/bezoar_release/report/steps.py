@@ -11,7 +11,7 @@ from bezoar_release.contents import published
 from bezoar_release.record import Record
 from bezoar_release.report.account import STATUSES, Account, Entry
 from bezoar_release.report.layout import HEIGHT, WIDTH, Drawing, drawing
-from bezoar_release.report.told import NOT_RECORDED, Missing, Told, amount, inner, listed, mapped, told, word
+from bezoar_release.report.told import NOT_RECORDED, Missing, Told, amount, inner, listed, mapped, told
 
 MARKS: Mapping[str, str] = {
     "made": "✓",
@@ -175,7 +175,7 @@ def _collected(account: Account, section: str) -> list[tuple[str, str]]:
     found: dict[str, dict[str, list[str]]] = {}
     for name, entry in account.entries.items():
         for key, value in mapped(entry.manifest, section).items():
-            found.setdefault(key, {}).setdefault(word(str(value)), []).append(name)
+            found.setdefault(key, {}).setdefault(str(value), []).append(name)
     return [(key, _values(values)) for key, values in sorted(found.items())]
 
 
