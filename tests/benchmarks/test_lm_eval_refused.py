@@ -52,7 +52,8 @@ def test_a_function_that_is_missing_is_told_with_the_file(own: Path) -> None:
 
 
 def test_shots_for_another_task_are_told() -> None:
-    with pytest.raises(BezoarError, match="`shots` is given for `bezoar_sort`\n  tip: did you mean `bezoar_sort_mc`"):
+    says = "`shots` is given for `bezoar_sort`, which is none of `tasks`\n  tip: did you mean `bezoar_sort_mc`"
+    with pytest.raises(BezoarError, match=says):
         list(benchmark(shots={"bezoar_sort": 1}).items())
 
 

@@ -41,7 +41,8 @@ def load(chosen: Chosen) -> tuple[TaskManager, list[Task | Group]]:
     """Return the index and what the names in it stand for, groups whole."""
     for name in chosen.shots:
         if name not in chosen.names:
-            raise BezoarError(f"`shots` is given for `{name}`", where=WHERE, tip=nearest(name, chosen.names))
+            message = f"`shots` is given for `{name}`, which is none of `tasks`"
+            raise BezoarError(message, where=WHERE, tip=nearest(name, chosen.names))
     manager = task_manager(chosen.include_path, chosen.names)
     _refuse_untrusted(manager.task_index, chosen)
     found: list[Task | Group] = []
@@ -49,7 +50,8 @@ def load(chosen: Chosen) -> tuple[TaskManager, list[Task | Group]]:
         loaded = _load(manager, name)
         for task in leaves(loaded):
             if getattr(task, "MULTIMODAL", False):
-                raise BezoarError(f"task `{task.task_name}` shows the model pictures or sounds", where=WHERE)
+                message = f"task `{task.task_name}` shows the model pictures or sounds, and models here read text only"
+                raise BezoarError(message, where=WHERE, tip="name other tasks")
             if getattr(task, "UNSAFE_CODE", False) and task.task_name not in chosen.unsafe:
                 message = f"task `{task.task_name}` runs code that the model writes, on this machine"
                 tip = f"where that is contained, name it: `confirm_unsafe: [{task.task_name}]`"
