@@ -218,6 +218,7 @@ def project(bezoar_project: BezoarProject, more: str = "") -> Callable[..., str]
     return run
 
 
+@pytest.mark.slow
 def test_the_command_asks_one_model_and_loads_the_other(bezoar_project: BezoarProject) -> None:
     run = project(bezoar_project)
     run("run")
