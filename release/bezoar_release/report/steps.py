@@ -11,7 +11,7 @@ from bezoar_release.contents import published
 from bezoar_release.record import Record
 from bezoar_release.report.account import STATUSES, Account, Entry
 from bezoar_release.report.layout import HEIGHT, WIDTH, Drawing, drawing
-from bezoar_release.report.told import NOT_RECORDED, Missing, Told, amount, inner, listed, mapped, told
+from bezoar_release.report.told import Missing, Told, amount, inner, listed, mapped, told
 
 MARKS: Mapping[str, str] = {
     "made": "✓",
@@ -133,7 +133,7 @@ def _detail(entry: Entry) -> list[tuple[str, Json]]:
         return []
     version = told(manifest, "plugin", "version")
     shown: list[tuple[str, Json]] = [
-        ("plugin", f"{entry.plugin}, version {version if version is not NOT_RECORDED else 'not recorded'}"),
+        ("plugin", f"{entry.plugin}, version {version}"),
         ("seed", _plain(told(manifest, "seed"))),
         ("fingerprint", _plain(told(manifest, "fingerprint"))),
     ]

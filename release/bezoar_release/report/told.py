@@ -16,6 +16,9 @@ class Missing(Enum):
 
     NOT_RECORDED = "not recorded"
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 Told: TypeAlias = Plain | Missing
 
