@@ -16,6 +16,7 @@ from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
 from bezoar_core.types import Json
+from bezoar_core.visible import visible
 
 
 def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> None:
@@ -24,7 +25,7 @@ def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> No
     with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
         for console in (Console(file=file, width=140), PipedConsole()):
             for part in _parts(plan, record, artifacts, console.width):
-                console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
+                console.print(visible(part) if isinstance(part, str) else part, highlight=False, markup=False)
             for line in _next(plan, record, artifacts, again, release):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -116,6 +116,15 @@ def test_a_question_that_is_there_twice_is_told_with_its_place(project: BezoarPr
     assert ended.status == 1 and "questions.jsonl:10: question `1` is there twice" in ended.err
 
 
+def test_what_a_judge_says_steers_no_terminal(project: BezoarProject) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", registry.replace('"Rating: [[7]]"', '"Rating: [[\\ec\\a\\u202e]]"'))
+    ended = project.bezoar("run", "registry.yaml", "--only", "bench@a")
+    assert ended.status == 1
+    assert "the last verdict, `[U+001B]c[U+0007][U+202E]`, is no rating from 1 to 10" in ended.err
+    assert not set(ended.out + ended.err) & set("\x1b\a\u202e")
+
+
 def test_a_judge_past_its_end_of_life_is_refused_with_the_date(project: BezoarProject) -> None:
     registry = (project.root / "registry.yaml").read_text()
     start, end = registry.index("  judge:\n"), registry.index("datasets:")

@@ -139,6 +139,15 @@ def test_without_differences_there_is_no_table(tmp_path: Path, capsys: pytest.Ca
     assert "scores, with 95 % intervals" in kept and "differences on" not in kept
 
 
+def test_names_from_elsewhere_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\u202egpj\r"
+    found = difference(hostile, hostile, 1.0, low=0.5, high=2.0) | {"first": hostile}
+    for text in summary(tmp_path, [found], capsys):
+        shown = "".join(text.split())
+        assert "from`[U+001B][2J[U+202E]gpj[U+000D]`to" in shown
+        assert not set(text) & set("\x1b\u202e\r")
+
+
 def test_nothing_is_cut_off_a_score_on_a_narrow_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
