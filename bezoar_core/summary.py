@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bezoar_core.console import PipedConsole, table
+from bezoar_core.errors import BezoarError
 from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
@@ -136,7 +137,11 @@ def _p(p: float | None) -> str:
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = orjson.loads(path.read_bytes()) if path.is_file() else []
+    try:
+        found: list[dict[str, Any]] = orjson.loads(path.read_bytes()) if path.is_file() else []
+    except orjson.JSONDecodeError as error:
+        tip = f"remove the folder `{path.parent.name}` and run again: replies are in the ledger"
+        raise BezoarError(f"`{path.name}` is damaged: {error}", where=_relative(path.parent), tip=tip) from None
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bezoar_core.errors import BezoarError
 from bezoar_core.plan import make_plan
 from bezoar_core.plugins import code_digest, load
 from bezoar_core.records import Difference, Score
@@ -146,6 +147,14 @@ def test_names_from_elsewhere_steer_no_terminal(tmp_path: Path, capsys: pytest.C
         shown = "".join(text.split())
         assert "from`[U+001B][2J[U+202E]gpj[U+000D]`to" in shown
         assert not set(text) & set("\x1b\u202e\r")
+
+
+def test_scores_that_are_damaged_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary(tmp_path, [], capsys)
+    (scores,) = tmp_path.glob("artifacts/bench-*/scores.json")
+    scores.write_bytes(scores.read_bytes()[:-9])
+    with pytest.raises(BezoarError, match=f"`scores.json` is damaged.*\n.*remove the folder `{scores.parent.name}`"):
+        summary(tmp_path, [], capsys)
 
 
 def test_nothing_is_cut_off_a_score_on_a_narrow_terminal(
