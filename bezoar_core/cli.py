@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from bezoar_core.errors import BezoarError
 from bezoar_core.plugins import load
+from bezoar_core.visible import visible
 
 INTERRUPTED = 130
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         return status
     except BezoarError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on from here", file=sys.stderr)

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bezoar_core.visible import visible
+
 
 class PipedConsole(Console):
     """A console whose reader may leave (`bezoar status | head -1`): the rest goes nowhere, and the command goes on."""
@@ -31,9 +33,10 @@ def table(
 ) -> Table:
     """Return a table for `width` characters: where they are too few, the column `fold` is folded, and ranges broken.
 
-    Where even that is too wide, every column is folded: nothing is cut off. The columns `right` end at the right.
+    Where even that is too wide, every column is folded: nothing is cut off. The columns `right` end at the right. What
+    cannot be seen is spelt out.
     """
-    lines = [columns, *rows]
+    lines = [columns, *([visible(text) for text in row] for row in rows)]
     if _least(lines) + 2 * len(columns) > width:
         lines = [[text.replace(" to ", " to\n") for text in line] for line in lines]
     others = [[text for text, column in zip(line, columns, strict=True) if column != fold] for line in lines]

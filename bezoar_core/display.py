@@ -14,6 +14,7 @@ from rich.text import Text
 from bezoar_core.console import PipedConsole
 from bezoar_core.plan import Plan
 from bezoar_core.types import Json
+from bezoar_core.visible import visible
 
 PLAIN_EVERY = 15.0
 """Seconds between two lines of progress of one step in a pipe."""
@@ -78,7 +79,7 @@ class Display:
 
     def _say(self, event: Mapping[str, Json], text: str) -> None:
         if self._live is None:
-            self.console.print(Text(f"{event['node']}: {text}"), soft_wrap=True)
+            self.console.print(Text(visible(f"{event['node']}: {text}")), soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections import Counter
@@ -35,7 +36,7 @@ from bezoar_core.records import (
 from bezoar_core.rows import Rows, require
 from bezoar_core.spec import StepSpec
 from bezoar_core.spool import Spool
-from bezoar_core.store import content_of, hash_files
+from bezoar_core.store import content_of, hash_files, read_manifest
 from bezoar_core.types import DatasetRef, Json, ModelRef
 
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
@@ -266,5 +267,13 @@ def _samples(samples: Sequence[Sample], out: Path) -> Made:
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """Read the samples of one measurement."""
-    return [Sample(**orjson.loads(line)) for line in path.read_bytes().splitlines()]
+    """Read the samples of one measurement; raise `BezoarError` where they are not those that were measured."""
+    manifest = read_manifest(path.parent)
+    found = path.read_bytes() if path.is_file() else b""
+    if manifest is None or hashlib.sha256(found).hexdigest() != manifest.files.get(path.name):
+        raise BezoarError(
+            f"`{path.name}` is gone, or not the file that was measured: its sha256 differs",
+            where=os.path.relpath(path.parent),
+            tip=f"remove the folder `{path.parent.name}` and run again: replies are in the ledger",
+        )
+    return [Sample(**orjson.loads(line)) for line in found.splitlines()]

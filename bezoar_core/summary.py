@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bezoar_core.console import PipedConsole, table
+from bezoar_core.errors import BezoarError
 from bezoar_core.plan import Plan
 from bezoar_core.runner import RunRecord
 from bezoar_core.store import Artifact
 from bezoar_core.types import Json
+from bezoar_core.visible import visible
 
 
 def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> None:
@@ -24,7 +26,7 @@ def print_summary(plan: Plan, record: RunRecord, again: str, release: str) -> No
     with (record.path / "summary.txt").open("w", encoding="utf-8") as file:
         for console in (Console(file=file, width=140), PipedConsole()):
             for part in _parts(plan, record, artifacts, console.width):
-                console.print(part, highlight=False, markup=False) if isinstance(part, str) else console.print(part)
+                console.print(visible(part) if isinstance(part, str) else part, highlight=False, markup=False)
             for line in _next(plan, record, artifacts, again, release):
                 console.print(line, highlight=False, markup=False, soft_wrap=True)
 
@@ -135,7 +137,11 @@ def _p(p: float | None) -> str:
 
 
 def _listed(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = orjson.loads(path.read_bytes()) if path.is_file() else []
+    try:
+        found: list[dict[str, Any]] = orjson.loads(path.read_bytes()) if path.is_file() else []
+    except orjson.JSONDecodeError as error:
+        tip = f"remove the folder `{path.parent.name}` and run again: replies are in the ledger"
+        raise BezoarError(f"`{path.name}` is damaged: {error}", where=_relative(path.parent), tip=tip) from None
     return found
 
 

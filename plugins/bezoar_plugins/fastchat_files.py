@@ -30,29 +30,38 @@ class Question:
 
 
 def read_questions(rows: Iterable[Row], name: str) -> tuple[Question, ...]:
-    """Return the questions of a `question.jsonl`; raise `DataError` with the place of a row that is none."""
-    questions: dict[int | str, Question] = {}
+    """Return the questions of a `question.jsonl`; raise `DataError` with the place of a row that is none.
+
+    Two ids that are written alike, `7` and `"7"`, are one.
+    """
+    questions: dict[str, Question] = {}
     for number, row in enumerate(rows, start=1):
         where = _place(row, name, number)
         found, category = _id(row, where), row.get("category")
-        if found in questions:
+        if str(found) in questions:
             raise DataError(f"question `{found}` is there twice", where=where, tip="each question has an id of its own")
         if not isinstance(category, str):
             raise DataError("a question has a text `category`, this row has none", where=where)
-        questions[found] = Question(id=found, category=category, turns=_turns(row, where))
+        questions[str(found)] = Question(id=found, category=category, turns=_turns(row, where))
     return tuple(questions.values())
 
 
-def read_references(rows: Iterable[Row], name: str) -> Mapping[int | str, tuple[str, ...]]:
-    """Return the turns of each reference answer, by question id: an answer file's first choice."""
-    references: dict[int | str, tuple[str, ...]] = {}
+def read_references(rows: Iterable[Row], name: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the turns of each reference answer, by question id as text: an answer file's first choice.
+
+    Raises `DataError` with the place of a row that is none, or that answers a question once more.
+    """
+    references: dict[str, tuple[str, ...]] = {}
     for number, row in enumerate(rows, start=1):
         where = _place(row, name, number)
         choices = row.get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(first, dict):
             raise DataError("an answer has a list `choices`, this row has none", where=where)
-        references[_id(row, where)] = _turns(first, where)
+        key = str(_id(row, where))
+        if key in references:
+            raise DataError(f"question `{key}` is answered twice", where=where, tip="keep one of the rows")
+        references[key] = _turns(first, where)
     return references
 
 

@@ -14,6 +14,9 @@ from bezoar_release.history import History
 from bezoar_release.record import Plain, Record, at, inside, plain, read_record, text, whole
 from bezoar_release.training import settings
 
+OF_JUDGES = frozenset({"judge_agreement", "order_consistency"})
+"""The figures that say of a judge, and not of a model, though one may bear the name of the other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
@@ -65,7 +68,7 @@ def results(history: History, benchmark: str, model: str) -> Results:
     table: dict[tuple[str, int | None, str], dict[str, Measured]] = {}
     for index in range(len(record)):
         score = inside(record, index)
-        if text(score, "model") not in names:  # of the judge, or of a model measured elsewhere
+        if text(score, "model") not in names or text(score, "metric") in OF_JUDGES:  # or of a model measured elsewhere
             continue
         key = (text(score, "task"), shots(score), text(score, "metric"))
         missing = inside(score, "missing")

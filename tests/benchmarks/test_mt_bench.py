@@ -290,6 +290,7 @@ GOOD = {"question_id": 1, "category": "writing", "turns": ["Why?"]}
     ("row", "message"),
     [
         ({**GOOD, "question_id": 7}, "mine:2: question `7` is there twice"),
+        ({**GOOD, "question_id": "7"}, "mine:2: question `7` is there twice"),
         ({**GOOD, "question_id": None}, "mine:2: a row has a number or text `question_id`"),
         ({**GOOD, "question_id": True}, "mine:2: a row has a number or text `question_id`"),
         ({**GOOD, "category": None}, "mine:2: a question has a text `category`"),
@@ -325,6 +326,11 @@ async def test_references_that_are_missing_are_told(bench: Bench, data: MtBenchD
         await run(references=DatasetRef("short", lambda: rows))
     with pytest.raises(DataError, match="bad:1: an answer has a list `choices`"):
         await run(references=DatasetRef("bad", lambda: [{"question_id": 1, "choices": []}]))
+    every = list(data.reference_rows.values())
+    with pytest.raises(DataError, match=r"twice:31: question `101` is answered twice"):
+        await run(references=DatasetRef("twice", lambda: [*every, {**every[0], "question_id": "101"}]))
+    texts = [{**row, "question_id": str(row["question_id"])} for row in every]
+    await run(references=DatasetRef("texts", lambda: texts))
     await run(references=None, categories=("writing", "stem"))
 
 

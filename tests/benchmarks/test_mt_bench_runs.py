@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import Any
 
 import pytest
@@ -114,6 +115,32 @@ def test_a_question_that_is_there_twice_is_told_with_its_place(project: BezoarPr
     project.rows("questions.jsonl", [*QUESTIONS, QUESTIONS[0]])
     ended = project.bezoar("run", "registry.yaml", "--only", "bench@a")
     assert ended.status == 1 and "questions.jsonl:10: question `1` is there twice" in ended.err
+
+
+def test_what_a_judge_says_steers_no_terminal(project: BezoarProject) -> None:
+    registry = (project.root / "registry.yaml").read_text()
+    project.write("registry.yaml", registry.replace('"Rating: [[7]]"', '"Rating: [[\\ec\\a\\u202e]]"'))
+    ended = project.bezoar("run", "registry.yaml", "--only", "bench@a")
+    assert ended.status == 1
+    assert "the last verdict, `[U+001B]c[U+0007][U+202E]`, is no rating from 1 to 10" in ended.err
+    assert not set(ended.out + ended.err) & set("\x1b\a\u202e")
+
+
+def test_samples_that_are_gone_or_altered_are_not_compared(project: BezoarProject) -> None:
+    one = ("run", "registry.yaml", "--set", "steps.bench.models=[a]")
+    assert project.bezoar(*one).status == 0
+    (samples,) = (project.root / ".bezoar/artifacts").glob("bench@a-*/samples.jsonl")
+    whole, change = samples.read_bytes(), (*one, "--set", "steps.bench.pairs=[]")
+    samples.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    ended = project.bezoar(*change)
+    assert ended.status == 1 and "Traceback" not in ended.err
+    assert "`samples.jsonl` is gone, or not the file that was measured: its sha256 differs" in ended.err
+    assert f"remove the folder `{samples.parent.name}` and run again" in ended.err
+    kept = replies(project)
+    shutil.rmtree(samples.parent)
+    ended = project.bezoar(*change)
+    assert ended.status == 0, ended.err
+    assert samples.read_bytes() == whole and replies(project) == kept, "nothing was asked again"
 
 
 def test_a_judge_past_its_end_of_life_is_refused_with_the_date(project: BezoarProject) -> None:

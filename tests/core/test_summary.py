@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bezoar_core.errors import BezoarError
 from bezoar_core.plan import make_plan
 from bezoar_core.plugins import code_digest, load
 from bezoar_core.records import Difference, Score
@@ -137,6 +138,23 @@ def test_differences_are_a_table_a_pair(
 def test_without_differences_there_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, kept = summary(tmp_path, DIFFERENCES[-1:], capsys)
     assert "scores, with 95 % intervals" in kept and "differences on" not in kept
+
+
+def test_names_from_elsewhere_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "\x1b[2J\u202egpj\r"
+    found = difference(hostile, hostile, 1.0, low=0.5, high=2.0) | {"first": hostile}
+    for text in summary(tmp_path, [found], capsys):
+        shown = "".join(text.split())
+        assert "from`[U+001B][2J[U+202E]gpj[U+000D]`to" in shown
+        assert not set(text) & set("\x1b\u202e\r")
+
+
+def test_scores_that_are_damaged_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary(tmp_path, [], capsys)
+    (scores,) = tmp_path.glob("artifacts/bench-*/scores.json")
+    scores.write_bytes(scores.read_bytes()[:-9])
+    with pytest.raises(BezoarError, match=f"`scores.json` is damaged.*\n.*remove the folder `{scores.parent.name}`"):
+        summary(tmp_path, [], capsys)
 
 
 def test_nothing_is_cut_off_a_score_on_a_narrow_terminal(

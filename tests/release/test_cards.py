@@ -268,6 +268,11 @@ def test_a_benchmark_without_a_score_of_the_model_stops_its_card(root: Path) -> 
         open_bench(root).card("Toy-DPO")
 
 
+def test_what_is_said_of_a_judge_is_on_no_models_card_though_it_bears_the_name(root: Path) -> None:
+    change_scores(root, lambda scores: scores.append({**scores[2], "metric": "judge_agreement", "value": 0.125}))
+    assert "judge_agreement" not in open_bench(root).card("Toy-DPO")
+
+
 def test_scores_that_are_not_those_of_the_run_stop_the_card(root: Path) -> None:
     path = next((root / ".bezoar" / "artifacts").glob("mt-bench-*")) / "scores.json"
     path.write_text(path.read_text().replace("4.75", "9.75"))

@@ -221,6 +221,25 @@ def test_a_sample_that_failed_says_who_said_nothing_and_why(
     assert isinstance(answer, dict) and (answer["text"], answer["words"]) == (text, words)
 
 
+def test_each_grade_of_one_answer_has_its_words(own: Path) -> None:
+    first = rated(81, 1, 7, "Yes.", judgment="Fine: [[7]]")
+    put_samples(own, "mt-bench@dpo", [first, rated(81, 1, None, "Yes.", judgment="Fine.", complaint="no `[[rating]]`")])
+    shown = read(write_page(own, record_run(own)))
+    place = shown.answers("text").index("Yes.")
+    assert shown.answers("figures")[place] == "[['rating', 7, 'scored'], ['rating', None, 'unparsed']]"
+    assert shown.answers("words")[place] == "Fine: [[7]]\n\nFine.\n\ncould not be read: no `[[rating]]`"
+
+
+def test_a_model_may_bear_the_name_of_a_judge(own: Path) -> None:
+    scores = orjson.loads((artifact(own, "mt-bench") / "scores.json").read_bytes())
+    told_of = [score | {"model": "mt"} for score in scores if (score["model"], score["metric"]) == ("dpo", "win_rate")]
+    put(own, "mt-bench", "scores.json", orjson.dumps([*scores, *told_of]))
+    shown = read(write_page(own, record_run(own)))
+    assert shown.tables["Scores"][0] == ["Task", "base", "sft-evol", "dpo", "mt"]
+    assert shown.row("Scores", "mt-bench win_rate")[4] == "0.75 0.5 to 1 n 4"
+    assert "On the answers of mt-bench that people rated, mt agrees" in shown.text
+
+
 def test_the_same_run_gives_the_same_bytes(rich_root: Path, html: str) -> None:
     assert write_page(rich_root, rich_root / ".bezoar" / "runs" / RUN) == html
 
@@ -318,6 +337,18 @@ def test_a_run_without_a_record_is_told_from_its_orders(own: Path) -> None:
     assert shown.row("Steps", "evol", "evol")[2:4] == ["✓ made", "7.5 s"]
     assert shown.row("Steps", "hh-sft")[2] == "… not finished"
     assert shown.row("Steps", "lamini", "lamini")[2] == "↺ made before"
+
+
+def test_a_run_without_a_record_has_the_artifacts_that_were_ordered(own: Path) -> None:
+    run, made = record_run(own), artifact(own, "lamini")
+    (run / "run.json").unlink()
+    (run / "specs").mkdir(exist_ok=True)
+    write_json(run / "specs" / "lamini.json", {"fingerprint": manifest(own, "lamini")["fingerprint"]})
+    (run / "events.jsonl").write_bytes(b'{"event":"finished","node":"lamini","seconds":7.5,"time":1}\n')
+    registry = own / "registry.yaml"
+    registry.write_text(registry.read_text().replace("count: 4}", "count: 5}"))
+    plan = Project.open(registry).plan()
+    assert read_account(plan, run).entries["lamini"].folder == made
 
 
 def test_an_artifact_that_is_gone_is_named_and_a_changed_registry_too(own: Path) -> None:
@@ -434,3 +465,5 @@ def test_the_command_writes_the_newest_run_or_the_one_named(own: Path, tmp_path:
     assert wrong.status == 2 and f"did you mean `{RUN}`?" in wrong.err
     folder = project.bezoar("report", "--output", str(tmp_path))
     assert folder.status == 2 and "is a folder" in folder.err
+    below = project.bezoar("report", "--output", str(out / "r.html"))
+    assert below.status == 2 and f"`{out}` is a file, no folder" in below.err

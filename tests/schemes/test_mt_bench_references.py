@@ -65,7 +65,7 @@ async def test_rows_have_the_form_of_fastchats_references(data: MtBenchData) -> 
         assert row["model_id"] == "claude" and row["tstamp"] == 0
     assert len({str(row["answer_id"]) for row in rows}) == 30
     read = read_references(rows, "mine")
-    assert read[101][0].startswith("It is 1, ") and read[101][1].startswith("It is 3, ")
+    assert read["101"][0].startswith("It is 1, ") and read["101"][1].startswith("It is 3, ")
     assert [one.row for one in await made(scheme(data), ScriptedAsk(reply))] == rows
 
 

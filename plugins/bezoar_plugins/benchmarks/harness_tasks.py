@@ -62,7 +62,7 @@ def load(chosen: Chosen) -> tuple[TaskManager, list[Task | Group]]:
     names = [str(task.task_name) for task in leaves(found)]
     for name, times in Counter(names).items():
         if times > 1:
-            raise BezoarError(f"task `{name}` is there twice", where=WHERE, tip="a group in `tasks` has it too")
+            raise BezoarError(f"task `{name}` is there twice", where=WHERE, tip="name it once, and no group with it")
     for field, listed in (("confirm_unsafe", chosen.unsafe), ("trust_remote_code", chosen.trusted)):
         for name in listed:
             if name not in names:

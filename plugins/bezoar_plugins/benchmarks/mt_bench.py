@@ -362,10 +362,10 @@ class MtBench:
             raise DataError(message, where=self.questions.name, tip=tip)
         references = read_references(self.references.rows(), self.references.name)
         for question in needed:
-            if len(references.get(question.id, ())) < len(question.turns):
+            if len(references.get(str(question.id), ())) < len(question.turns):
                 message = f"question `{question.id}` of category `{question.category}` has no reference for each turn"
                 raise DataError(message, where=self.references.name, tip="add one, or name other `categories`")
-        return {question.id: references[question.id] for question in needed}
+        return {question.id: references[str(question.id)] for question in needed}
 
     async def _answers(self, model: ModelRef, question: Question, ask: Ask, draw: Draw) -> Answers:
         temperature = TEMPERATURES.get(question.category, OTHER_TEMPERATURE)

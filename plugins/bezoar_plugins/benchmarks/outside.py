@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def read_outside(folder: Path, ours: Collection[str]) -> Outside:
     answers: dict[str, Answers] = {}
     ratings: dict[tuple[str, str], dict[Turn, list[Row]]] = {}
     for path in sorted(folder.glob("model_answer/*.jsonl")):
-        answers[path.stem] = _answers(list(read_rows(path)), str(path))
+        answers[path.stem] = _answers(read_rows(path), str(path))
         _refuse(path.stem, ours, str(path))
     for path in sorted(folder.glob("model_judgment/*_single.jsonl")):
         for row in read_rows(path):
@@ -100,15 +100,9 @@ def _rating(question: Asked, turn: int, row: Row | None) -> Sample:
     )
 
 
-def _answers(rows: Sequence[PlacedRow], name: str) -> Answers:
-    seen: set[str] = set()
-    for row in rows:
-        key = str(row.get("question_id"))
-        if key in seen:
-            raise DataError(f"question `{key}` is answered twice", where=row.place, tip="keep one of the rows")
-        seen.add(key)
+def _answers(rows: Iterable[Row], name: str) -> Answers:
     found = read_references(rows, name)
-    return {str(key): turns[: turns.index(ERROR)] if ERROR in turns else turns for key, turns in found.items()}
+    return {key: turns[: turns.index(ERROR)] if ERROR in turns else turns for key, turns in found.items()}
 
 
 def _refuse(model: str, ours: Collection[str], where: str) -> None:

@@ -175,7 +175,7 @@ def _reconstructed(plan: Plan, run: Path, finished: Mapping[str, Told]) -> dict[
         order = run / "specs" / f"{name}.json"
         artifact = state.artifact.path.name if state.artifact else None
         if name in finished:
-            nodes[name] = ("made", "", finished[name], artifact)
+            nodes[name] = ("made", "", finished[name], _ordered_artifact(order, name) or artifact)
         elif order.is_file():
             nodes[name] = ("interrupted", "begun, and not finished", None, None)
         elif artifact is not None:
@@ -183,6 +183,15 @@ def _reconstructed(plan: Plan, run: Path, finished: Mapping[str, Told]) -> dict[
         else:
             nodes[name] = ("skipped", state.why, None, None)
     return nodes
+
+
+def _ordered_artifact(order: Path, name: str) -> str | None:
+    """Return the folder that a work order was for: the run may have had settings that the registry has not."""
+    try:
+        fingerprint = word(told(read_record(order, name), "fingerprint"))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return f"{name}-{fingerprint[:12]}" if fingerprint else None
 
 
 def _events(path: Path) -> tuple[dict[str, Mapping[str, Json]], dict[str, Told]]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from markupsafe import Markup
 
+from bezoar_core.visible import visible
 from bezoar_release.report.svg import inlined
-from bezoar_release.report.text import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def lines(key: str, title: str, series: Mapping[str, Sequence[Point]], x: str, y
                 linewidth=1.6,
                 label=_label(name),
             )
-        axes.set_xlabel(x)
+        axes.set_xlabel(_label(x, 60))
         axes.set_ylabel(y)
         if all(place == int(place) for points in series.values() for place, _ in points):
             from matplotlib.ticker import MaxNLocator
@@ -89,7 +89,7 @@ def dots(key: str, title: str, rows: Sequence[str], series: Mapping[str, Sequenc
             _marks(axes, found, number, name)
         axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x)
+        axes.set_xlabel(_label(x, 60))
         axes.grid(axis="x")
         _legend(axes, len(series))
 
@@ -110,7 +110,7 @@ def differences(
             _marks(axes, chosen, number, kind, hollow=number == 1)
         axes.set_yticks(range(len(rows)), [_label(row, 34) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x)
+        axes.set_xlabel(_label(x, 60))
         axes.grid(axis="x")
         _legend(axes, 2)
 
@@ -128,7 +128,7 @@ def bars(key: str, title: str, rows: Sequence[str], parts: Mapping[str, Sequence
             left = [before + value for before, value in zip(left, values, strict=True)]
         axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x)
+        axes.set_xlabel(_label(x, 60))
         axes.grid(axis="x")
         _legend(axes, len(parts))
 
@@ -170,7 +170,7 @@ def _spoken(rows: Sequence[str], series: Mapping[str, Sequence[Interval | None]]
 
 
 def _label(text: str, longest: int = _LONGEST_LABEL) -> str:
-    shown = " ".join(clean(text).split())
+    shown = " ".join(visible(text).split())
     return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
 
 
@@ -197,7 +197,7 @@ def _chart(key: str, title: str, description: str, size: tuple[float, float], dr
         draw(figure.subplots())
         written = io.StringIO()
         figure.savefig(written, format="svg", metadata={"Date": None})
-    return Markup(inlined(written.getvalue(), _COLOURS, key, clean(title), clean(description)))
+    return Markup(inlined(written.getvalue(), _COLOURS, key, visible(title), visible(description)))
 
 
 @contextmanager

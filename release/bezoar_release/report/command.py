@@ -24,6 +24,9 @@ def report(options: Namespace) -> Path:
     output: Path = options.output or run / "report.html"
     if output.is_dir():
         raise UsageError(f"`{output}` is a folder", tip="name a file: `--output report.html`")
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"`{above}` is a file, no folder", tip="name a file in a folder: `--output report.html`")
     return write(plan, run, output)
 
 

@@ -14,6 +14,7 @@ from bezoar_release.report import charts
 from bezoar_release.report.account import Account, Entry
 from bezoar_release.report.charts import Interval
 from bezoar_release.report.told import Told, amount, inner, mapped, told, word
+from bezoar_release.scores import OF_JUDGES
 
 OUTCOMES = ("scored", "unparsed", "refused", "failed")
 
@@ -134,7 +135,7 @@ def _measurement(account: Account, step: str) -> Measurement:
     scores, why = whole.records("scores.json") if whole else ([], "its comparison was not part of the run")
     told_of = next((e for e in [whole, *parts] if e is not None and e.manifest is not None), None)
     judging = judges(told_of, scores)
-    of_judges = [score for score in scores if told(score, "model") in {judge.name for judge in judging}]
+    of_judges = [score for score in scores if told(score, "metric") in OF_JUDGES]
     scores = [score for score in scores if score not in of_judges]
     models = _models(told_of, scores, parts)
     differences, none = whole.records("differences.json") if whole else ([], why)

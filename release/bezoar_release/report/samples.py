@@ -150,6 +150,9 @@ def shown(items: Sequence[Item]) -> Iterator[tuple[dict[str, Json], int]]:
             data = sample["data"]
             question = question or _question(data)
             answer = answers.setdefault((model, _answer(data)), _answered(model, sample, data))
+            words = cut(_words(data))
+            if words not in str(answer["words"]):  # another grade of the same answer
+                answer["words"] = f"{answer['words']}\n\n{words}".strip()
             figures = answer["figures"]
             assert isinstance(figures, list)
             figures.append([cut(str(sample["metric"]), 80), sample["value"], str(sample["outcome"])])
