@@ -245,7 +245,9 @@ async def compare(shop: Workshop, plugin: Benchmark, ask: Ask, out: Path, report
 
 
 def _bear_samples(spec: StepSpec, samples: Sequence[Sample]) -> None:
-    lost = [str(sample.data.get("message", "")) for sample in samples if sample.outcome == "failed"]
+    failed = [sample.data for sample in samples if sample.outcome == "failed"]
+    # a prompt over a model's context is a finding about the model: asking again would not help
+    lost = [str(data.get("message", "")) for data in failed if data.get("kind") != "context"]
     _bear(spec, "samples", len(lost), len(samples), iter(lost))
 
 

@@ -10,6 +10,7 @@ from harness_runs import CHOICE, ROWS, benchmark, measured, own_tasks, tiny_mode
 
 from bezoar_core.errors import BezoarError, DataError
 from bezoar_core.records import Sample
+from bezoar_plugins.benchmarks.harness_tasks import leaves, load
 
 
 @pytest.fixture
@@ -137,3 +138,9 @@ def test_unknown_tasks_are_told_with_near_names() -> None:
         list(benchmark(tasks=("hellaswagg", "gsm8kk")).items())
     with pytest.raises(BezoarError, match="unknown task `0qqqqqqqqqq0`\n  tip: `lm_eval ls tasks` lists them"):
         list(benchmark(tasks=("0qqqqqqqqqq0",)).items())
+
+
+@pytest.mark.parametrize(("shots", "given"), [(3, 0), ({"bezoar_sort_mc": 3}, 3)])
+def test_a_number_of_shots_leaves_a_task_that_says_none(shots: int | dict[str, int], given: int) -> None:
+    (task,) = leaves(load(benchmark(tasks=("bezoar_sort_mc",), shots=shots)._chosen)[1])
+    assert task.config.num_fewshot == given

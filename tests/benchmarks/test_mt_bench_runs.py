@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,16 @@ def test_fastchats_own_files_come_from_their_space(project: BezoarProject) -> No
     assert manifest(project, "bench@b")["counts"]["outcomes"] == {"scored": 16}
     pins = json.loads((project.root / "bezoar.lock").read_bytes())["sources"]
     assert pins == {"hub:spaces/lmsys/mt-bench@main": {"commit": COMMIT}}
+
+
+def test_prompts_over_the_context_are_told_and_fail_nothing(project: BezoarProject) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "examples" / "tiny", project.root / "tiny")
+    small = (
+        'b: {client: transformers, source: "random:tiny/config.json", max_length: 24, family: b, format: openbezoar}'
+    )
+    text = REGISTRY.replace('b: {client: echo, replies: [" "], family: b, format: openbezoar}', small)
+    project.write("registry.yaml", text.replace("questions: questions}", "questions: questions, max_tokens: 4}"))
+    ended = project.bezoar("run")
+    assert ended.status == 0, ended.err
+    assert "b, mt-bench: 18 prompts over the context" in ended.out
+    assert manifest(project, "bench@b")["counts"]["outcomes"] == {"failed": 18}

@@ -27,12 +27,15 @@ _UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundEr
 class Chosen:
     """What to measure: `names` of tasks, groups or tags, `shots` of some of them, and whose code may run.
 
+    `every` are the shots of all others but the tasks whose own file says 0, as of the command's `--num_fewshot`.
+
     `unsafe` names tasks that run what the model writes, `trusted` those whose data set may bring code.
     """
 
     names: Sequence[str]
     include_path: str | None = None
     shots: Mapping[str, int]
+    every: int | None = None
     unsafe: Sequence[str] = ()
     trusted: Sequence[str] = ()
 
@@ -56,8 +59,9 @@ def load(chosen: Chosen) -> tuple[TaskManager, list[Task | Group]]:
                 message = f"task `{task.task_name}` runs code that the model writes, on this machine"
                 tip = f"where that is contained, name it: `confirm_unsafe: [{task.task_name}]`"
                 raise BezoarError(message, where=WHERE, tip=tip)
-            if name in chosen.shots:
-                task.set_config(key="num_fewshot", value=chosen.shots[name])
+            shots = chosen.shots.get(name, None if task.get_config("num_fewshot") == 0 else chosen.every)
+            if shots is not None:
+                task.set_config(key="num_fewshot", value=shots)
         found += loaded
     names = [str(task.task_name) for task in leaves(found)]
     for name, times in Counter(names).items():

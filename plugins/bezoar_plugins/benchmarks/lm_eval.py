@@ -65,7 +65,8 @@ class LmEval:
     include_path: LocalPath | None = None
     """A folder of task YAMLs; the harness's own tasks are read only for a name that it lacks."""
     shots: NonNegativeInt | Mapping[str, NonNegativeInt] | None = None
-    """Examples before each question, for all of `tasks` or by their names; None: as each task says."""
+    """Examples before each question by the names in `tasks`, or for all of them but those that say 0 themselves, as the
+    command's `--num_fewshot`; None: as each task says."""
     limit: PositiveInt | None = None
     """The first so many documents of each task; None: all."""
     batch_size: PositiveInt | Literal["auto"] = 8
@@ -151,12 +152,11 @@ class LmEval:
     @property
     def _chosen(self) -> Chosen:
         own = self.shots if isinstance(self.shots, Mapping) else {}
-        if isinstance(self.shots, int):
-            own = dict.fromkeys(self.tasks, self.shots)
         return Chosen(
             names=(*self._preset_shots, *self.tasks),
             include_path=self.include_path,
             shots={**self._preset_shots, **own},
+            every=self.shots if isinstance(self.shots, int) else None,
             unsafe=self.confirm_unsafe,
             trusted=self.trust_remote_code,
         )
