@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 
 from bezoar_core.records import Completion, Refused, Scored, Unparsed, Verdict
@@ -42,8 +43,7 @@ def last_verdict(
         return last, f"the last verdict is two {noun.partition(' ')[0]}s"
     if last.casefold() in _bracketed(quoted):
         return last, f"{shown} stands in what was judged too, and may be quoted from it"
-    before = _bare(reply[: verdicts[-1].end()])
-    if any(before.endswith(lead) for lead in _leads(told)):
+    if _bare(reply[: verdicts[-1].end()]).endswith(tuple(lead for text in told for lead in _leads(text))):
         return last, f"{shown} is quoted from the judge's instructions"
     return last, ""
 
@@ -51,16 +51,18 @@ def last_verdict(
 def _bracketed(texts: Iterable[str]) -> frozenset[str]:
     """Return what stands in double brackets in the texts, however dressed, or would once one is put in brackets."""
     listed = list(texts)
+    if not any("[" in unicodedata.normalize("NFKC", text) for text in listed):  # as most: it saves the work below
+        return frozenset()
     return frozenset(
         found.casefold() for text in ["".join(listed), *listed] for found in _BRACKETED.findall(_bare(f"[{text}]"))
     )
 
 
-def _leads(told: Iterable[str]) -> Iterator[str]:
-    """Yield each verdict of the instructions with the words that lead up to it."""
-    for text in told:
-        for verdict in _VERDICT.finditer(text):
-            yield _bare(text[: verdict.end()])[-_LEAD - len(verdict[0]) :]
+@lru_cache
+def _leads(text: str) -> tuple[str, ...]:
+    """Return each verdict of the instructions with the words that lead up to it."""
+    verdicts = _VERDICT.finditer(text)
+    return tuple(_bare(text[: verdict.end()])[-_LEAD - len(verdict[0]) :] for verdict in verdicts)
 
 
 def _bare(text: str) -> str:
