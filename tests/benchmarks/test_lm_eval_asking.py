@@ -124,6 +124,17 @@ async def test_what_has_no_answer_is_counted_and_not_scored(
     assert "missing" not in score.data
 
 
+async def test_a_reply_that_ran_out_of_tokens_is_marked(tmp_path: Path) -> None:
+    def answer(request: Request) -> Reply:
+        text = right(request)
+        whole = f"Text: {COPY[0]['text']}\nAnswer:" not in request.messages[0].content
+        return Completion(text=text if whole else text.partition("\n")[0], finish="length")
+
+    samples = await asked(benchmark(**GEN), ScriptedAsk(answer), tmp_path)
+    cut = [s.item for s in documents(samples) if s.data.get("finish") == "length"]
+    assert cut == ["bezoar_copy_gen/0"], "of the others a stop came before the end"
+
+
 async def test_a_task_without_any_answer_ends_the_measurement(tmp_path: Path) -> None:
     ask = ScriptedAsk(lambda request: RequestFailed("the server is down", kind="server"))
     with pytest.raises(BezoarError, match="no document of task `bezoar_copy_gen` got an answer: the server is down"):

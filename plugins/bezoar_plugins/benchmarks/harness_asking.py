@@ -42,7 +42,10 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True)
 class Asking:
-    """How a model is asked from the thread that the harness blocks; `loop` is the one that `ask` belongs to."""
+    """How a model is asked from the thread that the harness blocks; `loop` is the one that `ask` belongs to.
+
+    `cut` are the tasks and documents whose reply ran out of tokens, `lost` those without an answer.
+    """
 
     model: ModelRef
     ask: Ask
@@ -51,6 +54,7 @@ class Asking:
     tasks: Sequence[Task]
     chat: bool
     lost: list[Lost] = field(default_factory=list)
+    cut: set[tuple[str, int]] = field(default_factory=set)
 
 
 def require_generation(tasks: Iterable[Task], model: str) -> None:
@@ -138,6 +142,8 @@ async def _text(asking: Asking, request: Instance, number: int) -> str:
     )
     if reply.finish in ("refused", "filtered"):
         _lose(asking, request, "refused", {"reply": reply.text, "finish": reply.finish})
+    if reply.finish == "length" and not any(stop in reply.text for stop in until):
+        asking.cut.add((str(request.task_name), int(request.doc_id)))
     return str(postprocess_generated_text(reply.text, until, None))
 
 

@@ -23,13 +23,15 @@ class Evaluated:
 
     `tokenised` counts by task the `requests`, and those that `differ`: whose ids, tokenised jointly as the harness
     does, are not those of context and continuation tokenised each by itself, as our stages do. `lost` are samples of
-    documents without an answer, `marks` what is said of every figure.
+    documents without an answer, `cut` the tasks and documents whose reply ran out of tokens, `marks` what is said of
+    every figure.
     """
 
     results: Mapping[str, Json]
     rows: Mapping[str, Sequence[Mapping[str, Json]]]
     tokenised: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     lost: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    cut: Collection[tuple[str, int]] = ()
     marks: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -38,6 +40,7 @@ def evaluated(
     *,
     differs: Mapping[tuple[str, str], bool] | None = None,
     lost: Iterable[Lost] = (),
+    cut: Collection[tuple[str, int]] = (),
     marks: Mapping[str, Json] | None = None,
 ) -> Evaluated:
     """Return what `simple_evaluate` returned, as JSON; `differs` says it of each context and continuation."""
@@ -49,13 +52,17 @@ def evaluated(
         rows=rows,
         tokenised={task: _tokenised(listed, differs) for task, listed in rows.items()} if differs is not None else {},
         lost={task: list(_lost(listed, [o for o in gone.values() if o.task == task])) for task, listed in rows.items()},
+        cut=cut,
         marks=marks or {},
     )
 
 
-def document_samples(task: str, rows: Sequence[Mapping[str, Json]]) -> Iterator[Sample]:
-    """Yield a sample a document, filter and metric; a value that is no number is in `data` alone."""
-    for row in rows:
+def document_samples(found: Evaluated, task: str) -> Iterator[Sample]:
+    """Yield a sample a document, filter and metric; a value that is no number is in `data` alone.
+
+    `data` has `finish` where the reply ran out of tokens.
+    """
+    for row in found.rows[task]:
         arguments = [argument for argument in map(_list, _list(row["arguments"])) if argument]
         shown: dict[str, Json] = {
             "doc": row["doc"],
@@ -66,6 +73,8 @@ def document_samples(task: str, rows: Sequence[Mapping[str, Json]]) -> Iterator[
             "filtered": row["filtered_resps"],
             "filter": row["filter"],
         }
+        if (task, row["doc_id"]) in found.cut:
+            shown["finish"] = "length"
         for metric in _list(row["metrics"]):
             value = row[str(metric)]
             yield Sample(

@@ -116,8 +116,8 @@ class LmEval:
         found, template = await asyncio.to_thread(work)  # the step goes on telling that it lives
         source = "hf" if model.model else "ask"
         (out / "results.json").write_text(results_file(found, model.name, source, template), encoding="utf-8")
-        for task, rows in found.rows.items():
-            for sample in document_samples(task, rows):
+        for task in found.rows:
+            for sample in document_samples(found, task):
                 yield sample
             for sample in found.lost.get(task, ()):
                 yield sample
@@ -177,7 +177,7 @@ class LmEval:
         require_generation(single, model.name)
         asking = Asking(model=model, ask=ask, draw=draw, loop=loop, tasks=single, chat=self.apply_chat_template)
         found = self._evaluated(asking_model(asking), manager, tasks, None, None)
-        return evaluated(found, lost=asking.lost), "" if self.apply_chat_template else None
+        return evaluated(found, lost=asking.lost, cut=asking.cut), "" if self.apply_chat_template else None
 
     def _evaluated(
         self,
