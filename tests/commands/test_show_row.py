@@ -54,6 +54,7 @@ def test_a_row_is_shown_as_its_stage_learns_it_with_what_is_cut_off(project: Bez
     assert shown.out.count("<|im_end|>") == 1
 
 
+@pytest.mark.slow
 def test_a_stage_shows_the_rows_that_it_is_given_and_another_format_can_be_named(project: BezoarProject) -> None:
     stage, rows = (project.bezoar("show", name, "--row", "1") for name in ("sft", "some"))
     assert stage.out == rows.out

@@ -17,6 +17,7 @@ from bezoar_plugins.stages.processes import share
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     steps = {"one": step("sft", 1), "two": step("sft", 2)}
     root = project(tmp_path / "project", steps).root
