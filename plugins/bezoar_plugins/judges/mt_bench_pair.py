@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import ClassVar
 
-from bezoar_core.errors import RequestFailed
 from bezoar_core.hookspecs import hookimpl
 from bezoar_core.interfaces import Ask, Judge
-from bezoar_core.records import Failed, Feature, Item, Sampling, Scored, Unparsed, Verdict
+from bezoar_core.records import Feature, Item, Sampling, Scored, Unparsed, Verdict
 from bezoar_core.types import DatasetRef, Json, ModelRef, PositiveInt
 from bezoar_plugins.judges.judge_prompts import Template, read_templates, template_for
-from bezoar_plugins.judges.verdicts import last_verdict, verdict_of
+from bezoar_plugins.judges.verdicts import Begun, asked_verdict, last_verdict
 
 PREFILL = "My final verdict is: [["
 # The brackets belong to the choice, as they do in the prompt.
@@ -55,21 +54,10 @@ class MtBenchPair:
 
     async def judge(self, item: Item, ask: Ask) -> Verdict:
         """Return `A`, `B` or `C` (a tie); `data` has the template's name and the prompt."""
-        template = self.template(item.fields)
-        prompt = template.render(_slots(item.fields))
-        asked: dict[str, Json] = {"template": template.name, "user_prompt": prompt}
-        try:
-            reply = await ask(
-                self.model,
-                template.messages(prompt),
-                sampling=Sampling(max_tokens=8 if self.choices else self.max_tokens, temperature=0.0),
-                prefill=PREFILL if self.choices else "",
-                choices=CHOICES if self.choices else (),
-            )
-        except RequestFailed as error:
-            return Failed(kind=error.kind, message=error.message, data=asked)
-        reader = partial(read, told=(template.system, template.text))
-        return verdict_of(reply, PREFILL if self.choices else "", reader, item.fields.values(), asked)
+        template, slots = self.template(item.fields), _slots(item.fields)
+        sampling = Sampling(max_tokens=8 if self.choices else self.max_tokens, temperature=0.0)
+        begun = Begun(prefill=PREFILL, choices=CHOICES) if self.choices else Begun()
+        return await asked_verdict(ask, self.model, template, slots, sampling, begun, read)
 
     def template(self, fields: Mapping[str, str]) -> Template:
         """Return the judge prompt for an item with these fields."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import pairwise
+from typing import Protocol
 
-from bezoar_core.records import Completion, Refused, Scored, Unparsed, Verdict
-from bezoar_core.types import Json
+from bezoar_core.errors import RequestFailed
+from bezoar_core.interfaces import Ask
+from bezoar_core.records import Completion, Failed, Refused, Sampling, Scored, Unparsed, Verdict
+from bezoar_core.types import Json, ModelRef
+from bezoar_plugins.judges.judge_prompts import Template
 
 # A verdict stands free: `x[[1]]` is an index of a list, `[[1, 2], [3]]` a matrix, `[1]` a citation.
 _VERDICT = re.compile(r"(?<![\w\[\])])\[\[([^\[\]\n]*)\]\](?!\])")
@@ -21,7 +26,23 @@ _BRACKETED = re.compile(r"\[\[([^\[\]]*)\]\]")
 _LEAD = 16
 """Characters before a verdict by which the words of the judge's instructions are known."""
 
-Read = Callable[[str, Iterable[str], Mapping[str, Json]], Scored | Unparsed]
+
+class Read(Protocol):
+    """Reads a judge's reply, given what was judged, what was asked and what the judge was told."""
+
+    def __call__(
+        self, reply: str, quoted: Iterable[str] = (), data: Mapping[str, Json] | None = None, told: Iterable[str] = ()
+    ) -> Scored | Unparsed:
+        """Return the verdict, or why there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """How a reply is begun for a judge that only chooses; nothing where it explains itself first."""
+
+    prefill: str = ""
+    choices: tuple[str, ...] = ()
 
 
 def last_verdict(
@@ -69,8 +90,37 @@ def _bare(text: str) -> str:
     return _DRESS.sub("", unicodedata.normalize("NFKC", text))
 
 
-def verdict_of(
-    reply: Completion, prefill: str, read: Read, quoted: Iterable[str], asked: Mapping[str, Json]
+async def asked_verdict(
+    ask: Ask,
+    model: ModelRef,
+    template: Template,
+    slots: Mapping[str, str],
+    sampling: Sampling,
+    begun: Begun,
+    read: Read,
+) -> Verdict:
+    """Return what a judge says to a filled template, by `read`; `data` has the template's name and the prompt.
+
+    What fills the slots is what is judged, and the template is what the judge was told: both may be quoted.
+    """
+    prompt = template.render(slots)
+    data: dict[str, Json] = {"template": template.name, "user_prompt": prompt}
+    try:
+        reply = await ask(
+            model, template.messages(prompt), sampling=sampling, prefill=begun.prefill, choices=begun.choices
+        )
+    except RequestFailed as error:
+        return Failed(kind=error.kind, message=error.message, data=data)
+    reader = partial(read, told=(template.system, template.text))
+    return _verdict_of(reply, begun.prefill, reader, slots.values(), data)
+
+
+def _verdict_of(
+    reply: Completion,
+    prefill: str,
+    read: Callable[[str, Iterable[str], Mapping[str, Json]], Scored | Unparsed],
+    quoted: Iterable[str],
+    asked: Mapping[str, Json],
 ) -> Verdict:
     """Return what a completion says by `read`, unless it was refused or cut off; `asked` is kept beside it."""
     data: dict[str, Json] = {**asked, "judge_model": reply.model}
